@@ -1,0 +1,47 @@
+"""`sightline evaluate`: recall@1/5/10 in both directions, before and after reranking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from api.cli.shared import Bar, as_json, open_sightline, print_json
+
+if TYPE_CHECKING:
+    from api.library import Evaluated
+
+
+@click.command("evaluate")
+@click.argument("target")
+@click.option("--candidates", type=int, help="How many ITC candidates the ITM head reads.")
+@click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Measure the ITC stage alone.")
+@click.option("--queries", type=click.IntRange(min=1), help="A sample of so many queries per direction.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+@as_json
+def command(
+    target: str, candidates: int | None, rerank: bool, queries: int | None, seed: int, json_wanted: bool
+) -> None:
+    """Measure recall over the pairs of TARGET, a gallery or a folder with captions.jsonl."""
+    from api.schemas import EvaluatedOut
+
+    sightline = open_sightline()
+    with Bar() as bar:
+        evaluated = sightline.evaluate(
+            target, candidates=candidates, rerank=rerank, queries=queries, seed=seed, progress=bar
+        )
+    if json_wanted:
+        print_json(EvaluatedOut.of(evaluated).model_dump())
+        return
+    print_evaluation(evaluated)
+
+
+def print_evaluation(evaluated: Evaluated) -> None:
+    """Print a line per direction and stage."""
+    click.echo(f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates reranked")
+    click.echo(f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}")
+    for one in evaluated.directions:
+        for stage, recalls in (("before reranking", one.before), ("after reranking", one.after)):
+            if recalls is not None:
+                shown = " ".join(f"{recalls[f'recall@{k}']:7.1%}" for k in (1, 5, 10))
+                click.echo(f"{one.name:12} {one.queries:7d} {stage:18} {shown}")

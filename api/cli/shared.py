@@ -1,0 +1,131 @@
+"""What the commands share: notices, progress bars, JSON and the line of a hit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from api.library import Page, Sightline
+    from retrieval.types import Hit
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def as_json(function: Command) -> Command:
+    """Add --json."""
+    return click.option("--json", "json_wanted", is_flag=True, help="Print JSON instead of text.")(function)
+
+
+def model_option(function: Command) -> Command:
+    """Add --model."""
+    meaning = "A name of `sightline models`, a Hugging Face id or a folder."
+    return click.option("--model", metavar="MODEL", help=meaning)(function)
+
+
+def ranking_options(function: Command) -> Command:
+    """Add -k, --candidates and --no-rerank."""
+    for option in (
+        click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Leave the order of the ITC stage."),
+        click.option("--candidates", type=int, help="How many ITC candidates the ITM head reads."),
+        click.option("-k", type=int, default=10, show_default=True, help="How many hits to show."),
+    ):
+        function = option(function)
+    return function
+
+
+def open_sightline() -> Sightline:
+    """Open the library with notices going to standard error."""
+    from api.library import Sightline
+
+    return Sightline(say=notice)
+
+
+def notice(line: str) -> None:
+    """Tell a person something beside the answer."""
+    click.echo(line, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+class Bar:
+    """A progress bar on standard error: count, rate and time left."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def begin(self, what: str, total: int) -> None:
+        """Start a bar; nothing to do needs none."""
+        self.close()
+        if total:
+            from tqdm import tqdm
+
+            seconds = 0.1 if sys.stderr.isatty() else 5.0
+            self._bar = tqdm(total=total, desc=what, unit=f" {what}", mininterval=seconds, maxinterval=seconds)
+
+    def advance(self, count: int) -> None:
+        """Move on."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def page_as_json(page: Page) -> dict[str, Any]:
+    """Give a page the names it also has over HTTP."""
+    from api.schemas import PageOut
+
+    return PageOut.of(page).model_dump()
+
+
+def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
+    """Print hits, a line each, and what a person should know about them."""
+    tell_unknown(page)
+    if page.stages == "names":
+        notice("Found by names and captions (full-text search); there are no match percentages.")
+    if not page.hits:
+        click.echo("No hits.")
+    for hit in page.hits:
+        click.echo(hit_line(hit, sources))
+
+
+def tell_unknown(page: Page) -> None:
+    """Name the words that the model did not understand."""
+    if page.unknown_words:
+        words = ", ".join(repr(word) for word in page.unknown_words)
+        notice(f"{page.model} does not know {words}; the rest of the query was searched.")
+
+
+def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:
+    """Show a hit: its final rank, its file or text, ITC rank -> final rank, ITC similarity, match probability."""
+    name = hit.text if hit.text is not None else _below(hit.uri, sources)
+    if hit.itc_similarity is None:
+        return f"{hit.rank:3d}  {name}"
+    match = "stale: missing or changed" if hit.stale else ""
+    if hit.match_probability is not None:
+        match = f"match {hit.match_probability:7.2%}"
+    ranks = f"ITC {hit.itc_rank} -> {hit.rank}"
+    return f"{hit.rank:3d}  {name}  {ranks}  similarity {hit.itc_similarity:.3f}  {match}".rstrip()
+
+
+def _below(uri: str, sources: tuple[str, ...]) -> str:
+    """Shorten a file name by the gallery's folder."""
+    return next((uri[len(source) + 1 :] for source in sources if uri.startswith(f"{source}/")), uri)
+

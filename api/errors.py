@@ -1,0 +1,64 @@
+"""Domain error to HTTP status and exit code: one table."""
+
+from __future__ import annotations
+
+from indexer import errors as indexing
+from retrieval import errors as retrieval
+from storage import errors as storage
+
+
+class UsageError(Exception):
+    """The user asked for something that cannot be: `field` names what is wrong, the message what would be right."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
+
+
+class Overloaded(Exception):
+    """A queue is full; the same request will do later."""
+
+    def __init__(self, queue: str, limit: int) -> None:
+        self.queue, self.limit = queue, limit
+        super().__init__(f"{limit} requests wait already; try again in a moment")
+
+
+DOMAIN = (storage.StorageError, retrieval.RetrievalError, indexing.IndexerError, UsageError, Overloaded)
+"""Every error that is a sentence for the user; anything else is a defect and shows its traceback."""
+
+STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
+    (storage.GalleryNotFound, 404, "name"),
+    (storage.ItemNotFound, 404, "id"),
+    (storage.GalleryBusy, 409, None),
+    (storage.LeaseLost, 409, None),
+    (storage.ModelMismatch, 409, "name"),
+    (storage.SchemaOutdated, 503, None),
+    (storage.StorageError, 400, None),
+    (retrieval.EmptyText, 422, "text"),
+    (retrieval.NoTexts, 409, "texts"),
+    (retrieval.NoPairs, 409, "name"),
+    (retrieval.RoleMissing, 409, "name"),
+    (retrieval.WeightsMissing, 503, None),
+    (retrieval.PictureGone, 410, "id"),
+    (retrieval.RetrievalError, 400, None),
+    (indexing.DecodeFailed, 422, "image"),
+    (indexing.OriginalMissing, 410, "id"),
+    (indexing.OriginalChanged, 410, "id"),
+    (indexing.IndexerError, 400, None),
+    (Overloaded, 429, None),
+    (UsageError, 422, None),
+)
+"""Status code, and the field of the request that is at fault; the first row that fits counts."""
+
+
+def status_of(error: Exception) -> tuple[int, str | None]:
+    """Give the HTTP status of a domain error and the field it is about."""
+    if isinstance(error, UsageError):
+        return 422, error.field
+    return next((status, field) for kind, status, field in STATUS if isinstance(error, kind))
+
+
+def exit_code(error: Exception) -> int:
+    """Give the exit code of a domain error: 2 for what the user can put right in the command, 1 for the rest."""
+    wrong_input = (UsageError, storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
+    return 2 if isinstance(error, (*wrong_input, retrieval.UnknownModel, retrieval.EmptyText)) else 1

@@ -1,0 +1,211 @@
+"""Settings to objects: the only place where a name becomes a model, a store or a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import TypeVar
+
+from PIL.Image import Image
+
+from api.settings import Settings
+from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
+from indexer.originals import check_unchanged, open_original
+from indexer.sources.folder import looks_rendered
+from retrieval.errors import PictureGone
+from retrieval.models import hub, load
+from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint, companion, resolve
+from retrieval.models.roles import Answerer, Captioner, Encoder
+from retrieval.pictures import ImageTokens
+from retrieval.search import Reranker
+from storage import schema
+from storage.blobs import Blobs
+from storage.db import Database
+from storage.errors import ModelMismatch
+from storage.galleries import Gallery
+from storage.items import Item
+from storage.snapshots import Snapshots
+from storage.vectors.faiss_shards import FaissStore
+
+Say = Callable[[str], None]
+Model = TypeVar("Model")
+
+PHOTO_MODEL = "blip-itm-base-coco"
+RENDERED_MODEL = "postcards"
+SMALL_PIXELS = 128
+"""Pictures of at most this side are cheap to encode: larger batches, deeper reranking."""
+
+
+class Originals:
+    """Shows the pictures of items from where they lie: `retrieval.pictures.Pictures`."""
+
+    def __init__(self, pixel_limit: int) -> None:
+        """Refuse pictures of more pixels."""
+        self._pixel_limit = pixel_limit
+
+    def is_current(self, item: Item) -> bool:
+        """Say whether the file is there, with the size and time it had when it was indexed."""
+        try:
+            check_unchanged(item.uri, size=item.size or 0, mtime_ns=item.mtime_ns or 0)
+        except (OriginalMissing, OriginalChanged):
+            return False
+        return True
+
+    def open(self, item: Item) -> Image:
+        """Decode the item's picture."""
+        try:
+            return open_original(
+                item.uri, size=item.size or 0, mtime_ns=item.mtime_ns or 0, pixel_limit=self._pixel_limit
+            )
+        except (OriginalMissing, OriginalChanged, DecodeFailed) as error:
+            raise PictureGone(item.uri, str(error)) from error
+
+
+class Wiring:
+    """Everything that commands and routes need, made when it is first asked for."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        """Open the database; `say` is told one line at a time what a person should know."""
+        self.settings, self.say = settings, say
+        self._models: dict[tuple[str, str], object] = {}
+        self._lock = RLock()
+
+    @cached_property
+    def database(self) -> Database:
+        """The database at this program's schema: SQLite is brought there, others must be there."""
+        database = Database(self.settings.database)
+        if database.is_sqlite:
+            schema.upgrade(database)
+        else:
+            schema.require_current(database)
+        return database
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Snapshots over the vector store."""
+        return Snapshots(FaissStore(), self.settings.home / "vectors")
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The blob store."""
+        return Blobs(self.settings.home / "blobs")
+
+    @cached_property
+    def originals(self) -> Originals:
+        """The pictures where they lie."""
+        return Originals(self.settings.pixel_limit)
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network must not be asked for weights."""
+        return self.settings.offline
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Find what a model name means."""
+        return resolve(name, offline=self.offline)
+
+    def encoder(self, checkpoint: Checkpoint) -> Encoder:
+        """Load an encoder once."""
+        return self._once("encoder", checkpoint, load.load_encoder)
+
+    def encoder_of(self, gallery: Gallery) -> Encoder:
+        """Load the encoder that built a gallery; other weights of the same name are an error."""
+        assert gallery.model is not None
+        encoder = self.encoder(self.checkpoint(gallery.model))
+        if encoder.fingerprint != gallery.fingerprint:
+            was, now = (gallery.fingerprint or "")[:8], encoder.fingerprint[:8]
+            raise ModelMismatch(gallery.name, f"{gallery.model} ({was})", f"{gallery.model} ({now})")
+        return encoder
+
+    def reranker_of(self, gallery: Gallery) -> Reranker | None:
+        """Load the matcher of a gallery's model; None for a model that has none."""
+        assert gallery.model is not None
+        return self.reranker(self.checkpoint(gallery.model))
+
+    def reranker(self, checkpoint: Checkpoint) -> Reranker | None:
+        """Load a matcher once, with its token cache; None for a model that has none."""
+        if "matcher" not in checkpoint.roles:
+            return None
+        return self._once("matcher", checkpoint, self._reranker)
+
+    def captioner(self, checkpoint: Checkpoint) -> Captioner:
+        """Load a checkpoint's captioner once, saying first what has to be downloaded."""
+        self.announce_download(companion(checkpoint, "captioner"), "captioner")
+        return self._once("captioner", checkpoint, load.load_captioner)
+
+    def answerer(self, checkpoint: Checkpoint) -> Answerer:
+        """Load a checkpoint's answerer once, saying first what has to be downloaded."""
+        self.announce_download(companion(checkpoint, "answerer"), "answerer")
+        return self._once("answerer", checkpoint, load.load_answerer)
+
+    def choose_model(self, folder: Path) -> Checkpoint | None:
+        """Choose the model of a new gallery: the photo model where it can be had, else what the pictures allow.
+
+        None means that names and captions are searched; two lines say why and what to do.
+        """
+        wanted = CHECKPOINTS[PHOTO_MODEL]
+        if hub.is_cached(wanted, "encoder"):
+            return wanted
+        if not self.offline and hub.is_reachable():
+            return wanted
+        if self.is_rendered(folder):
+            return CHECKPOINTS[RENDERED_MODEL]
+        self.say(f"No photo model is here: {PHOTO_MODEL} is not cached, and the hub is out of reach or switched off.")
+        self.say(
+            "Searching names and captions instead. To search by what pictures show, run once with a network: "
+            f"sightline index {folder} --model {PHOTO_MODEL} ({_megabytes(wanted)} MB)"
+        )
+        return None
+
+    def model_of_picture(self, path: Path | None) -> Checkpoint:
+        """Choose a model for one picture of no gallery; WeightsMissing where none can be had."""
+        from retrieval.training.postcards import is_rendered
+
+        wanted = CHECKPOINTS[PHOTO_MODEL]
+        if not hub.is_cached(wanted, "encoder") and path is not None and is_rendered(path):
+            return CHECKPOINTS[RENDERED_MODEL]
+        return wanted
+
+    def is_rendered(self, folder: Path) -> bool:
+        """Say whether a folder holds rendered postcards."""
+        from retrieval.training.postcards import is_rendered
+
+        return looks_rendered(folder, is_rendered)
+
+    def announce_download(self, checkpoint: Checkpoint, role: str) -> None:
+        """Say what will be downloaded before it is."""
+        if checkpoint.download_bytes and not self.offline and not hub.is_cached(checkpoint, role):  # type: ignore[arg-type]
+            self.say(f"Downloading {checkpoint.name}: about {_megabytes(checkpoint)} MB.")
+
+    def batch(self, checkpoint: Checkpoint) -> int:
+        """Choose how many pictures are encoded at a time: large pictures few, so that progress is seen."""
+        return 32 if checkpoint.image_size <= SMALL_PIXELS else 8
+
+    def depth(self, gallery: Gallery) -> int:
+        """Choose how many candidates are reranked unless the user says: what the device does in about a second."""
+        assert gallery.model is not None
+        if self.checkpoint(gallery.model).image_size <= SMALL_PIXELS:
+            return 32
+        return 128 if self._on_gpu() else 16
+
+    def _on_gpu(self) -> bool:
+        return self.settings.device == "cuda" or (self.settings.device == "auto" and load.device_kind() == "cuda")
+
+    def _reranker(self, checkpoint: Checkpoint, *, device: str | None, offline: bool) -> Reranker:
+        matcher = load.load_matcher(checkpoint, device=device, offline=offline)
+        cache_bytes, batch = self.settings.token_cache_bytes, self.batch(checkpoint)
+        return Reranker(matcher, ImageTokens(matcher, self.originals, cache_bytes=cache_bytes, batch=batch))
+
+    def _once(self, role: str, checkpoint: Checkpoint, loader: Callable[..., Model]) -> Model:
+        device = None if self.settings.device == "auto" else self.settings.device
+        with self._lock:
+            key = (role, checkpoint.name)
+            if key not in self._models:
+                self._models[key] = loader(checkpoint, device=device, offline=self.offline)
+            return self._models[key]  # type: ignore[return-value]
+
+
+def _megabytes(checkpoint: Checkpoint) -> int:
+    return round((checkpoint.download_bytes or 0) / 1e6)

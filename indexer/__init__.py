@@ -1,0 +1,1 @@
+"""Folder or dataset to snapshot."""

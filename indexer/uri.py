@@ -1,0 +1,31 @@
+"""File names as text that databases, JSON and one line of a log can hold, and back again, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+# The escape sign itself, everything that could break a line (C0, DEL, C1, the two Unicode separators), and the
+# surrogates that stand for bytes which are not UTF-8.
+_ESCAPED = re.compile("[%\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
+
+
+def to_uri(path: bytes | str | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """Write a path as absolute text, UTF-8 kept as it is and every other byte as `%XX`.
+
+    A relative path gets the working folder in front. Nothing is normalised: composed and decomposed letters stay
+    apart, as they are apart on disk.
+    """
+    raw = os.path.join(os.getcwdb(), os.fsencode(path))
+    return _ESCAPED.sub(_percent, raw.decode("utf-8", "surrogateescape"))
+
+
+def from_uri(uri: str) -> Path:
+    """Give the path that `to_uri` wrote."""
+    return Path(os.fsdecode(unquote_to_bytes(uri)))
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))

@@ -1,0 +1,110 @@
+"""What can go wrong in retrieval: small named errors that carry the facts. Every message is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class RetrievalError(Exception):
+    """Any error of this room."""
+
+
+class UnknownModel(RetrievalError):
+    """A model name that is neither in the table, nor a Hugging Face id, nor a folder of a known kind."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"unknown model {name!r}: {reason}")
+
+
+class UnknownFamily(RetrievalError):
+    """A checkpoint whose family no class implements."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+        super().__init__(f"no class implements the model family {family!r}")
+
+
+class RoleMissing(RetrievalError):
+    """A model was asked to do what it cannot: it has no matcher, no captioner or no answerer."""
+
+    def __init__(self, model: str, role: str) -> None:
+        self.model = model
+        self.role = role
+        super().__init__(f"the model {model} has no {role}")
+
+
+class WeightsMissing(RetrievalError):
+    """Weights are neither here nor to be had: what is missing, where it was looked for, how to get it."""
+
+    def __init__(self, model: str, looked: str, remedy: str) -> None:
+        self.model = model
+        self.looked = looked
+        self.remedy = remedy
+        super().__init__(f"the weights of {model} are missing: {looked}; {remedy}")
+
+
+class BadCheckpoint(RetrievalError):
+    """A folder whose configuration, vocabulary or weights file cannot be read."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(f"the model folder {folder} cannot be used: {reason}")
+
+
+class BadWeights(RetrievalError):
+    """Weights that do not fit the model: keys missing, left over, or of another shape."""
+
+    def __init__(
+        self, folder: Path, *, missing: Sequence[str], unexpected: Sequence[str], mismatched: Sequence[str]
+    ) -> None:
+        self.folder = folder
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.mismatched = tuple(mismatched)
+        kinds = {"missing": self.missing, "left over": self.unexpected, "of another shape": self.mismatched}
+        found = "; ".join(f"{kind}: {_first(keys)}" for kind, keys in kinds.items() if keys)
+        super().__init__(f"the weights in {folder} do not fit the model: {found}")
+
+
+class EmptyText(RetrievalError):
+    """A query or a question in which nothing is left to read after the authors' cleaning."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(f"the text {text!r} holds no words")
+
+
+class PictureGone(RetrievalError):
+    """The picture of an item is missing, changed or no longer readable."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        self.uri = uri
+        self.reason = reason
+        super().__init__(f"{uri}: {reason}")
+
+
+class NoPairs(RetrievalError):
+    """An evaluation needs texts that are known to describe pictures."""
+
+    def __init__(self, gallery: str) -> None:
+        self.gallery = gallery
+        super().__init__(
+            f"gallery {gallery!r} has no pairs to evaluate on: put a captions.jsonl into its folder and index again"
+        )
+
+
+class NoTexts(RetrievalError):
+    """A lookup needs texts to choose from."""
+
+    def __init__(self, gallery: str) -> None:
+        self.gallery = gallery
+        super().__init__(f"gallery {gallery!r} holds no texts: give some, or put a captions.jsonl into its folder")
+
+
+def _first(keys: Sequence[str], *, count: int = 5) -> str:
+    more = f" and {len(keys) - count} more" if len(keys) > count else ""
+    return ", ".join(keys[:count]) + more

@@ -1,0 +1,1 @@
+"""Recall@k runs: every query through the stages that serve users, then pure measures."""

@@ -1,0 +1,122 @@
+"""An evaluation run: the gallery's texts are queries, its pairs the qrels, in both directions.
+
+Every query goes through the first stage and the rerank that serve users; there is no second retrieval path.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from retrieval.errors import NoPairs
+from retrieval.evaluation.measures import recalls
+from retrieval.first_stage import find, vectors_of
+from retrieval.models.roles import Encoder
+from retrieval.rerank import Judged, rerank_images, rerank_texts, unjudged
+from retrieval.search import Reranker
+from storage import items
+from storage.db import Session
+from storage.snapshots import Snapshot
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Recall of one direction by the first stage (`before`) and after reranking (None without a matcher)."""
+
+    name: str
+    queries: int
+    before: dict[str, float]
+    after: dict[str, float] | None
+
+
+def run(
+    session: Session,
+    images: Snapshot,
+    texts: Snapshot,
+    encoder: Encoder,
+    reranker: Reranker | None,
+    *,
+    candidates: int,
+    queries: int | None,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Direction]:
+    """Measure recall from text to image and from image to text.
+
+    `queries` takes a seeded sample of so many queries per direction; every item of the gallery stays a candidate.
+    """
+    right_images: dict[int, set[int]] = defaultdict(set)
+    right_texts: dict[int, set[int]] = defaultdict(set)
+    for text_id, image_id in items.pairs(session, images.gallery.id):
+        right_images[text_id].add(image_id)
+        right_texts[image_id].add(text_id)
+    if not right_images:
+        raise NoPairs(images.gallery.name)
+    known = {item.id: item for kind in ("image", "text") for item in items.findable(session, images.gallery.id, kind)}
+
+    def from_text(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
+        embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]
+        pages = find(embeddings, images, candidates)
+        after = [
+            rerank_images(known[i].text or "", page, known, reranker.matcher, reranker.tokens) if reranker else []
+            for i, page in zip(some, pages, strict=True)
+        ]
+        return {i: (unjudged(page), new) for i, page, new in zip(some, pages, after, strict=True)}
+
+    def from_image(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
+        # The stored vector is the encoder's own: the gallery's fingerprint says so.
+        pages = find(vectors_of(images, np.array(some, dtype=np.int64)), texts, candidates)
+        wording = {i: item.text or "" for i, item in known.items()}
+        after: dict[int, list[Judged]] = defaultdict(list)
+        if reranker:
+            by_id = dict(zip(some, pages, strict=True))
+            for batch, tokens in reranker.tokens.of([known[i] for i in some]):
+                for row, item in enumerate(batch):
+                    one = tokens[row : row + 1]
+                    after[item.id] = rerank_texts(one, by_id[item.id], wording, reranker.matcher)
+        return {i: (unjudged(page), after[i]) for i, page in zip(some, pages, strict=True)}
+
+    return [
+        _measure("text->image", from_text, right_images, reranker, queries, seed, advance),
+        _measure("image->text", from_image, right_texts, reranker, queries, seed, advance),
+    ]
+
+
+def total_queries(session: Session, gallery_id: int, queries: int | None) -> int:
+    """Count the queries that `run` will ask, both directions together."""
+    pairs = items.pairs(session, gallery_id)
+    sides = [len({text_id for text_id, _ in pairs}), len({image_id for _, image_id in pairs})]
+    return sum(side if queries is None else min(side, queries) for side in sides)
+
+
+def _measure(
+    name: str,
+    ask: Callable[[list[int]], dict[int, tuple[list[Judged], list[Judged]]]],
+    right: dict[int, set[int]],
+    reranker: Reranker | None,
+    queries: int | None,
+    seed: int,
+    advance: Callable[[int], None],
+) -> Direction:
+    chosen = sorted(right)
+    if queries is not None and queries < len(chosen):
+        chosen = sorted(Random(seed).sample(chosen, queries))
+    before: dict[int, list[int]] = {}
+    after: dict[int, list[int]] = {}
+    for start in range(0, len(chosen), BATCH):
+        some = chosen[start : start + BATCH]
+        for query, (first, second) in ask(some).items():
+            before[query], after[query] = _ids(first), _ids(second)
+        advance(len(some))
+    qrels = {query: right[query] for query in chosen}
+    return Direction(name, len(chosen), recalls(before, qrels), recalls(after, qrels) if reranker else None)
+
+
+def _ids(judged: Iterable[Judged]) -> list[int]:
+    return [one.candidate.item_id for one in judged]

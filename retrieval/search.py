@@ -1,0 +1,120 @@
+"""Search: a query becomes hits in two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.errors import EmptyText
+from retrieval.first_stage import find
+from retrieval.models.roles import Encoder, Matcher
+from retrieval.pictures import ImageTokens
+from retrieval.rerank import Judged, rerank_images, unjudged
+from retrieval.types import Candidate, Float32, Hit, Query
+from storage import items, words
+from storage.db import Session
+from storage.items import Item
+from storage.snapshots import Snapshot
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A matcher and where it gets the image tokens from."""
+
+    matcher: Matcher
+    tokens: ImageTokens
+
+
+def search(
+    session: Session,
+    query: Query,
+    snapshot: Snapshot,
+    encoder: Encoder,
+    reranker: Reranker | None,
+    *,
+    k: int,
+    candidates: int,
+) -> list[Hit]:
+    """Find the k images of a snapshot that answer a query best.
+
+    The first stage gives `candidates` (at least k) by ITC similarity; the matcher orders them anew where there is
+    one and the query has a text. A picture alone is answered by similarity.
+    """
+    embedding = encode([query], encoder)
+    found = find(embedding, snapshot, max(k, candidates) if reranker else k)[0]
+    known = items.by_ids(session, [candidate.item_id for candidate in found])
+    if reranker is None or query.text is None:
+        return join(unjudged(found)[:k], known)
+    return join(rerank_images(query.text, found, known, reranker.matcher, reranker.tokens)[:k], known)
+
+
+def search_many(
+    session: Session, queries: Sequence[Query], snapshot: Snapshot, encoder: Encoder, *, k: Sequence[int]
+) -> list[list[Hit]]:
+    """Answer several queries by the first stage alone, in one pass of the encoder and one look into SQL."""
+    found = find(encode(queries, encoder), snapshot, max(k))
+    pages: list[list[Candidate]] = [page[:size] for page, size in zip(found, k, strict=True)]
+    known = items.by_ids(session, {candidate.item_id for page in pages for candidate in page})
+    return [join(unjudged(page), known) for page in pages]
+
+
+def search_names(session: Session, gallery_id: int, text: str, *, k: int) -> list[Hit]:
+    """Find images by the words in their names and captions; such hits carry no scores."""
+    ids = words.search(session, gallery_id, "image", text, k=k)
+    known = items.by_ids(session, ids)
+    return [
+        Hit(i, known[i].uri, rank, itc_similarity=None, itc_rank=None, itm_logit=None, match_probability=None)
+        for rank, i in enumerate(ids, start=1)
+    ]
+
+
+def encode(queries: Sequence[Query], encoder: Encoder) -> Float32:
+    """Embed queries to `float32 [q, w, d]`; text and picture together meet in the middle of their directions."""
+    texts = [query.text for query in queries if query.text is not None]
+    images = [query.image for query in queries if query.image is not None]
+    if any(not text.strip() for text in texts):
+        raise EmptyText("")
+    of_texts = iter(encoder.encode_texts(texts)) if texts else iter(())
+    pixels = np.stack([encoder.prepare(image) for image in images]) if images else None
+    of_images = iter(encoder.encode_images(pixels)) if pixels is not None else iter(())
+    embedded = [_combine(query, of_texts, of_images) for query in queries]
+    width = max(len(one) for one in embedded)
+    # A query of fewer vectors repeats its last one: the maximum over them stays the same.
+    return np.stack([np.pad(one, ((0, width - len(one)), (0, 0)), mode="edge") for one in embedded])
+
+
+def _combine(query: Query, of_texts: Iterator[Float32], of_images: Iterator[Float32]) -> Float32:
+    """Take a query's own vectors from the two streams: `float32 [w, d]`."""
+    match (query.text, query.image):
+        case (None, None):
+            raise EmptyText("")
+        case (_, None):
+            return next(of_texts)[None, :]
+        case (None, _):
+            return next(of_images)
+        case _:
+            middle = next(of_images) + next(of_texts)[None, :]
+            unit: Float32 = (middle / np.linalg.norm(middle, axis=1, keepdims=True)).astype(np.float32)
+            return unit
+
+
+def join(judged: Sequence[Judged], known: dict[int, Item]) -> list[Hit]:
+    """Join ranked candidates with their metadata; an item deleted since is left out."""
+    living = [one for one in judged if one.candidate.item_id in known]
+    return [_hit(one, known[one.candidate.item_id], rank) for rank, one in enumerate(living, start=1)]
+
+
+def _hit(one: Judged, item: Item, rank: int) -> Hit:
+    return Hit(
+        id=item.id,
+        uri=item.uri,
+        rank=rank,
+        itc_similarity=one.candidate.similarity,
+        itc_rank=one.candidate.rank,
+        itm_logit=one.logit,
+        match_probability=one.match_probability,
+        text=item.text,
+        stale=one.stale,
+    )

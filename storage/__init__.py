@@ -1,0 +1,1 @@
+"""What stays on disk: SQL, vectors and blobs. No torch, no HTTP."""

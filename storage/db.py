@@ -1,0 +1,73 @@
+"""Opens the database: one engine, reading and writing sessions, SQLite told to keep what it acknowledges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+__all__ = ["Database", "Session"]
+
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another one before it gives up."""
+
+
+class Database:
+    """An engine and the two kinds of transaction on it."""
+
+    def __init__(self, url: str) -> None:
+        """Connect lazily to any SQLAlchemy address; the folder of a SQLite file is made."""
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            if parsed.database and parsed.database != ":memory:":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+            _tell_sqlite(self.engine)
+        else:
+            self.engine = create_engine(parsed, pool_pre_ping=True)
+        self._writer = self.engine.execution_options(writes=True)
+        # SQLite reads one state of the database per transaction by itself; others must be asked to.
+        one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reader = self.engine.execution_options(**one_state)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a session on one consistent state of the database."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session whose work is committed at the end, or rolled back by an error."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Return all connections."""
+        self.engine.dispose()
+
+
+def _tell_sqlite(engine: Engine) -> None:
+    """Set the pragmas of every connection, and begin writers with IMMEDIATE so that they queue instead of failing."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        # Autocommit in the driver: BEGIN is sent below, where it is known whether the transaction writes.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

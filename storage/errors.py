@@ -1,0 +1,122 @@
+"""What can go wrong on disk, named; HTTP status and exit code are decided in api/errors.py."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class StorageError(Exception):
+    """Base of the room's errors: each carries facts and one sentence."""
+
+
+class GalleryNotFound(StorageError):
+    """No gallery of that name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        listed = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+        super().__init__(f"no gallery is called {name!r}; there are: {listed}" if known else f"no gallery {name!r} yet")
+
+
+class GalleryExists(StorageError):
+    """A gallery of that name is there already."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"a gallery called {name!r} exists already")
+
+
+class BadGalleryName(StorageError):
+    """The name cannot stand in an address."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name!r} is no gallery name: use 1 to 64 lower-case letters, digits, '-' and '_', "
+            "the first a letter or a digit"
+        )
+
+
+class ItemNotFound(StorageError):
+    """No item of that id."""
+
+    def __init__(self, item_id: int) -> None:
+        self.item_id = item_id
+        super().__init__(f"there is no item {item_id}")
+
+
+class GalleryBusy(StorageError):
+    """Another writer holds the gallery's lease."""
+
+    def __init__(self, name: str, until: datetime) -> None:
+        self.name, self.until = name, until
+        super().__init__(f"gallery {name!r} is being written by another process; try again after {until:%H:%M:%S} UTC")
+
+
+class LeaseLost(StorageError):
+    """The lease ran out while this writer was working; nothing of the last batch was published."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"another process took over gallery {name!r}; run the same command again to continue")
+
+
+class ModelMismatch(StorageError):
+    """A gallery was built by one model and is asked to speak with another."""
+
+    def __init__(self, gallery: str, want: str, got: str) -> None:
+        self.gallery, self.want, self.got = gallery, want, got
+        super().__init__(
+            f"gallery {gallery!r} was built by model {want!r}, not by {got!r}; "
+            f"index into another gallery to use {got!r}"
+        )
+
+
+class DimensionMismatch(StorageError):
+    """Vectors of one size met an index of another."""
+
+    def __init__(self, got: int, want: int) -> None:
+        self.got, self.want = got, want
+        super().__init__(f"vectors of {got} numbers, but the index holds vectors of {want}")
+
+
+class BadVectors(StorageError):
+    """NaN or infinite numbers, which an index would accept in silence."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(f"{count} vectors hold NaN or infinite numbers")
+
+
+class BlockDamaged(StorageError):
+    """A block file is shorter than what was acknowledged: vectors are lost."""
+
+    def __init__(self, path: str, rows: int, want: int) -> None:
+        self.path, self.rows, self.want = path, rows, want
+        super().__init__(
+            f"block file {path} holds {rows} rows where {want} were published; "
+            "restore it from a backup, or delete the gallery and index again"
+        )
+
+
+class SchemaOutdated(StorageError):
+    """The database is older or newer than this program."""
+
+    def __init__(self, found: str | None, want: str) -> None:
+        self.found, self.want = found, want
+        super().__init__(
+            f"the database is at schema {found or 'none'}, this program needs {want}: run `sightline migrate`"
+        )
+
+
+class FaissConflict(StorageError):
+    """The faiss module is missing, or two distributions own it."""
+
+    def __init__(self, found: list[str]) -> None:
+        self.found = found
+        if not found:
+            sentence = "FAISS is not installed: pip install 'sightline[cpu]' or, with an NVIDIA GPU, 'sightline[gpu]'"
+        else:
+            both = " ".join(found)
+            sentence = f"{' and '.join(found)} overwrite each other: pip uninstall -y {both}, then install one of them"
+        super().__init__(sentence)

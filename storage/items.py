@@ -1,0 +1,283 @@
+"""Items and pairs: announced before they are embedded, published with their vectors, buried as tombstones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy.engine import CursorResult
+
+from storage.db import Session
+from storage.errors import ItemNotFound
+from storage.tables import BlockTable, ItemTable, PairTable, WordsTable
+
+T = TypeVar("T")
+
+MANY = 500
+"""How many ids go into one statement: SQLite and PostgreSQL both limit parameters."""
+
+FINDABLE = ("embedded", "listed")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as the other rooms see it."""
+
+    id: int
+    gallery_id: int
+    kind: str
+    uri: str
+    source: str
+    state: str
+    reason: str | None
+    size: int | None
+    mtime_ns: int | None
+    content_hash: str | None
+    width: int | None
+    height: int | None
+    text: str | None
+    block_id: int | None
+    row: int | None
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """What is known of a file or a text before it is embedded."""
+
+    kind: str
+    uri: str
+    source: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    content_hash: str | None = None
+    width: int | None = None
+    height: int | None = None
+    text: str | None = None
+    words: str = ""
+
+
+def by_id(session: Session, item_id: int) -> Item:
+    """Read a living item or raise ItemNotFound."""
+    row = session.get(ItemTable, item_id) if 0 < item_id < 1 << 53 else None
+    if row is None or row.state == "deleted":
+        raise ItemNotFound(item_id)
+    return _item(row)
+
+
+def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Item]:
+    """Read items by id; one that is gone is left out."""
+    found: dict[int, Item] = {}
+    for some in _some(ids):
+        for row in session.scalars(select(ItemTable).where(ItemTable.id.in_(some), ItemTable.state != "deleted")):
+            found[row.id] = _item(row)
+    return found
+
+
+def living(session: Session, gallery_id: int, kind: str, source: str) -> Iterator[Item]:
+    """Read every item of a source that is not deleted, whatever its state."""
+    query = select(ItemTable).where(
+        ItemTable.gallery_id == gallery_id,
+        ItemTable.kind == kind,
+        ItemTable.source == source,
+        ItemTable.state != "deleted",
+    )
+    yield from _stream(session, query)
+
+
+def findable(session: Session, gallery_id: int, kind: str) -> list[Item]:
+    """Read all items of a kind that search can find, by id."""
+    query = select(ItemTable).where(
+        ItemTable.gallery_id == gallery_id, ItemTable.kind == kind, ItemTable.state.in_(FINDABLE)
+    )
+    return list(_stream(session, query))
+
+
+def failed(session: Session, gallery_id: int) -> list[Item]:
+    """List what could not be read, with reasons, by name."""
+    query = select(ItemTable).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "failed")
+    return [_item(row) for row in session.scalars(query.order_by(ItemTable.uri))]
+
+
+def by_uri(session: Session, uri: str) -> Item | None:
+    """Find the first living item of a file name in any gallery."""
+    query = select(ItemTable).where(ItemTable.uri == uri, ItemTable.state.in_(FINDABLE)).order_by(ItemTable.id)
+    row = session.scalars(query.limit(1)).first()
+    return None if row is None else _item(row)
+
+
+def embedded_like(session: Session, gallery_id: int, kind: str, hashes: Collection[str]) -> dict[str, Item]:
+    """Find for content hashes an item whose vector can be reused; a deleted item's vector is still there."""
+    found: dict[str, Item] = {}
+    for some in _some(hashes):
+        query = select(ItemTable).where(
+            ItemTable.gallery_id == gallery_id,
+            ItemTable.kind == kind,
+            ItemTable.content_hash.in_(some),
+            ItemTable.row.is_not(None),
+        )
+        found.update((row.content_hash or "", _item(row)) for row in session.scalars(query))
+    return found
+
+
+def announce(session: Session, gallery_id: int, new: Sequence[NewItem]) -> list[int]:
+    """Insert items as pending and give their ids, in order."""
+    if not new:
+        return []
+    rows = [_columns(item) | {"gallery_id": gallery_id, "state": "pending"} for item in new]
+    statement = insert(ItemTable).returning(ItemTable.id, sort_by_parameter_order=True)
+    ids = list(session.scalars(statement, rows))
+    words = [{"item_id": i, "body": item.words} for i, item in zip(ids, new, strict=True) if item.words]
+    if words:
+        session.execute(insert(WordsTable), words)
+    return ids
+
+
+def publish_embedded(session: Session, block_id: int, first_row: int, ids: Sequence[int]) -> None:
+    """Say that the vectors of items lie in a block from `first_row` on, and move the block's end behind them."""
+    rows = [
+        {"id": item_id, "state": "embedded", "block_id": block_id, "row": first_row + i, "reason": None}
+        for i, item_id in enumerate(ids)
+    ]
+    session.execute(update(ItemTable), rows)
+    session.execute(update(BlockTable).where(BlockTable.id == block_id).values(rows=first_row + len(ids)))
+
+
+def publish_listed(session: Session, ids: Sequence[int]) -> None:
+    """Let items of a gallery without a model be found by their words."""
+    session.execute(update(ItemTable), [{"id": i, "state": "listed", "reason": None} for i in ids])
+
+
+def fail(session: Session, gallery_id: int, new: NewItem, reason: str) -> None:
+    """Keep a file that could not be read, with its reason."""
+    values = _columns(new) | {"gallery_id": gallery_id, "state": "failed", "reason": reason}
+    session.execute(insert(ItemTable), [values])
+
+
+def touch(session: Session, item_id: int, *, uri: str, size: int, mtime_ns: int) -> None:
+    """Follow a file that was renamed or touched while its content stayed."""
+    session.execute(update(ItemTable).where(ItemTable.id == item_id).values(uri=uri, size=size, mtime_ns=mtime_ns))
+
+
+def bury(session: Session, ids: Collection[int]) -> None:
+    """Delete items for good: tombstones keep the ids, pairs and words go."""
+    for some in _some(ids):
+        session.execute(delete(PairTable).where(PairTable.text_id.in_(some) | PairTable.image_id.in_(some)))
+        session.execute(delete(WordsTable).where(WordsTable.item_id.in_(some)))
+        session.execute(update(ItemTable).where(ItemTable.id.in_(some)).values(state="deleted"))
+
+
+def forget_pending(session: Session, gallery_id: int) -> int:
+    """Drop what a killed run announced and never embedded; it was never acknowledged."""
+    pending = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "pending")
+    session.execute(delete(WordsTable).where(WordsTable.item_id.in_(pending)))
+    done = session.execute(delete(ItemTable).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "pending"))
+    assert isinstance(done, CursorResult)
+    return done.rowcount
+
+
+def set_pairs(session: Session, gallery_id: int, source: str, wanted: set[tuple[int, int]]) -> bool:
+    """Make the pairs (text id, image id) of a source's texts exactly these; say whether anything changed."""
+    query = (
+        select(PairTable.text_id, PairTable.image_id)
+        .join(ItemTable, ItemTable.id == PairTable.text_id)
+        .where(PairTable.gallery_id == gallery_id, ItemTable.source == source)
+    )
+    there = {(text_id, image_id) for text_id, image_id in session.execute(query)}
+    for text_id, image_id in there - wanted:
+        session.execute(delete(PairTable).where(PairTable.text_id == text_id, PairTable.image_id == image_id))
+    new = [{"text_id": t, "image_id": i, "gallery_id": gallery_id} for t, i in sorted(wanted - there)]
+    if new:
+        session.execute(insert(PairTable), new)
+    return there != wanted
+
+
+def pairs(session: Session, gallery_id: int) -> list[tuple[int, int]]:
+    """Read all pairs (text id, image id) of a gallery, sorted."""
+    query = select(PairTable.text_id, PairTable.image_id).where(PairTable.gallery_id == gallery_id)
+    return [(t, i) for t, i in session.execute(query.order_by(PairTable.text_id, PairTable.image_id))]
+
+
+def set_words(session: Session, bodies: dict[int, str]) -> None:
+    """Replace what full-text search reads of items."""
+    for some in _some(bodies):
+        session.execute(delete(WordsTable).where(WordsTable.item_id.in_(some)))
+    if bodies:
+        session.execute(insert(WordsTable), [{"item_id": i, "body": body} for i, body in bodies.items()])
+
+
+def words(session: Session, gallery_id: int) -> dict[int, str]:
+    """Read what full-text search reads of a gallery's items."""
+    query = select(WordsTable.item_id, WordsTable.body).join(ItemTable, ItemTable.id == WordsTable.item_id)
+    return dict(session.execute(query.where(ItemTable.gallery_id == gallery_id)).tuples().all())
+
+
+def open_block(session: Session, gallery_id: int, kind: str, *, room_for: int, limit: int) -> tuple[int, str]:
+    """Give id and path of the block to append to; a full one is followed by a new one."""
+    query = select(BlockTable).where(BlockTable.gallery_id == gallery_id, BlockTable.kind == kind)
+    block = session.scalars(query.order_by(BlockTable.id.desc()).limit(1)).first()
+    if block is None or block.rows + room_for > limit:
+        block = BlockTable(gallery_id=gallery_id, kind=kind, path="", rows=0)
+        session.add(block)
+        session.flush()
+        block.path = f"gallery-{gallery_id}/{kind}-{block.id}.f32"
+        session.flush()
+    return block.id, block.path
+
+
+def block_path(session: Session, block_id: int) -> str:
+    """Read where a block's file lies, below the data folder."""
+    return session.get_one(BlockTable, block_id).path
+
+
+def block_end(session: Session, block_id: int) -> int:
+    """Read how many rows of a block were acknowledged."""
+    return session.get_one(BlockTable, block_id).rows
+
+
+def _some(values: Iterable[T]) -> Iterator[list[T]]:
+    """Cut values into lists that fit into one statement."""
+    waiting = iter(values)
+    while some := list(islice(waiting, MANY)):
+        yield some
+
+
+def _stream(session: Session, query: Select[ItemTable]) -> Iterator[Item]:
+    for row in session.scalars(query.order_by(ItemTable.id).execution_options(yield_per=1000)):
+        yield _item(row)
+
+
+def _columns(item: NewItem) -> dict[str, Any]:
+    return {
+        "kind": item.kind,
+        "uri": item.uri,
+        "source": item.source,
+        "size": item.size,
+        "mtime_ns": item.mtime_ns,
+        "content_hash": item.content_hash,
+        "width": item.width,
+        "height": item.height,
+        "text": item.text,
+    }
+
+
+def _item(row: ItemTable) -> Item:
+    return Item(
+        id=row.id,
+        gallery_id=row.gallery_id,
+        kind=row.kind,
+        uri=row.uri,
+        source=row.source,
+        state=row.state,
+        reason=row.reason,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        content_hash=row.content_hash,
+        width=row.width,
+        height=row.height,
+        text=row.text,
+        block_id=row.block_id,
+        row=row.row,
+    )

@@ -1,0 +1,177 @@
+"""The SQL schema: galleries, items, pairs, blocks, shards, jobs, evaluations. SQL is the source of truth."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Identity = BigInteger().with_variant(Integer, "sqlite")
+"""64-bit on every database; SQLite autoincrements only a column whose type is spelled INTEGER."""
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def now() -> datetime:
+    """Say what time it is, in UTC."""
+    return datetime.now(UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012
+
+
+class GalleryTable(Table):
+    """A named set of items, all embedded by one model. A gallery without a model is searched by names and captions."""
+
+    __tablename__ = "galleries"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    model: Mapped[str | None] = mapped_column(String(512))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    dimension: Mapped[int | None] = mapped_column(Integer)
+    vectors: Mapped[int | None] = mapped_column(Integer)
+    precision: Mapped[str] = mapped_column(String(16), default="float32")
+    sources: Mapped[list[str]] = mapped_column(default=list)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0)
+    lease_holder: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class BlockTable(Table):
+    """An append-only file of vectors; `rows` is the end that was acknowledged, bytes behind it do not count."""
+
+    __tablename__ = "blocks"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    path: Mapped[str] = mapped_column(Text)
+    rows: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class ItemTable(Table):
+    """One image file, video file or text of a gallery.
+
+    `state` is pending (announced, not embedded), embedded, listed (in a gallery without a model), failed
+    (with `reason`) or deleted (a tombstone: ids are never reused). `row` counts items in the block, not vectors.
+    A changed file is pending beside its old item until both change places in one transaction.
+    """
+
+    __tablename__ = "items"
+    __table_args__ = (
+        Index(
+            "uq_items_living_uri",
+            "gallery_id",
+            "kind",
+            "uri",
+            unique=True,
+            sqlite_where=text("state NOT IN ('deleted', 'pending')"),
+            postgresql_where=text("state NOT IN ('deleted', 'pending')"),
+        ),
+        Index("ix_items_gallery_id_content_hash", "gallery_id", "content_hash"),
+        Index("ix_items_block_id_row", "block_id", "row"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
+    kind: Mapped[str] = mapped_column(String(8))
+    uri: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int | None] = mapped_column(BigInteger)
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    width: Mapped[int | None] = mapped_column(Integer)
+    height: Mapped[int | None] = mapped_column(Integer)
+    text: Mapped[str | None] = mapped_column(Text)
+    block_id: Mapped[int | None] = mapped_column(ForeignKey("blocks.id"))
+    row: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PairTable(Table):
+    """The stored fact that a text describes an image: a benchmark's ground truth."""
+
+    __tablename__ = "pairs"
+
+    text_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, index=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+
+
+class WordsTable(Table):
+    """What full-text search reads of an item in a gallery without a model: its name and its captions."""
+
+    __tablename__ = "words"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, autoincrement=False)
+    body: Mapped[str] = mapped_column(Text)
+
+
+class ShardTable(Table):
+    """One immutable FAISS file over the block rows [start, stop) of one kind; rebuildable, named by this row."""
+
+    __tablename__ = "shards"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    block_id: Mapped[int] = mapped_column(ForeignKey("blocks.id"))
+    start: Mapped[int] = mapped_column(BigInteger)
+    stop: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    index_key: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    measured_recall: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class JobTable(Table):
+    """A long piece of work and how far it came."""
+
+    __tablename__ = "jobs"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class EvaluationTable(Table):
+    """The stored fact: this snapshot with this model and these settings scored so."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    model: Mapped[str] = mapped_column(String(512))
+    settings: Mapped[dict[str, Any]]
+    measures: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -23,7 +23,14 @@ class Overloaded(Exception):
         super().__init__(f"{limit} requests wait already; try again in a moment")
 
 
-DOMAIN = (storage.StorageError, retrieval.RetrievalError, indexing.IndexerError, UsageError, Overloaded)
+class Closing(Exception):
+    """The service is shutting down."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is shutting down; try again when it is back")
+
+
+DOMAIN = (storage.StorageError, retrieval.RetrievalError, indexing.IndexerError, UsageError, Overloaded, Closing)
 """Every error that is a sentence for the user; anything else is a defect and shows its traceback."""
 
 STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
@@ -46,6 +53,7 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (indexing.OriginalChanged, 410, "id"),
     (indexing.IndexerError, 400, None),
     (Overloaded, 429, None),
+    (Closing, 503, None),
     (UsageError, 422, None),
 )
 """Status code, and the field of the request that is at fault; the first row that fits counts."""

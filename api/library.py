@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
-from api.errors import UsageError
+from api.errors import DOMAIN, UsageError
 from api.settings import Settings
 from api.wiring import RENDERED_MODEL, Say, Wiring
 from indexer.build import Builder, Progress, Report
-from indexer.decode import decode
-from indexer.errors import DecodeFailed, SourceMissing
-from indexer.uri import to_uri
+from indexer.decode import decode, decode_bytes, open_file, thumbnail
+from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, SourceMissing
+from indexer.uri import from_uri, to_uri
 from retrieval import ask as asking
 from retrieval.errors import NoTexts, RoleMissing
 from retrieval.evaluation import run as evaluation
@@ -26,9 +27,9 @@ from retrieval.evaluation.run import Direction
 from retrieval.lookup import lookup, lookup_among
 from retrieval.models import hub
 from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint
-from retrieval.search import Reranker, search, search_names
+from retrieval.search import Reranker, search, search_many, search_names
 from retrieval.types import Answer, Hit, Query
-from storage import evaluations, galleries, items, jobs
+from storage import evaluations, galleries, items, jobs, schema
 from storage.errors import GalleryBusy, GalleryNotFound
 from storage.galleries import Gallery, GallerySummary
 from storage.items import Item
@@ -112,6 +113,10 @@ class Sightline:
         self.settings = chosen
         self.wiring = Wiring(chosen, say or logging.getLogger("sightline").info)
 
+    def close(self) -> None:
+        """Return what is open; the object is of no use afterwards."""
+        self.wiring.close()
+
     # Galleries
 
     def galleries(self) -> list[GallerySummary]:
@@ -162,6 +167,41 @@ class Sightline:
     def models(self) -> list[ModelRow]:
         """List the models that have names, and whether their weights are here."""
         return [ModelRow(row, hub.is_cached(row, row.roles[0])) for row in CHECKPOINTS.values()]
+
+    def original(self, item_id: int) -> tuple[Item, BinaryIO]:
+        """Open the file of an item's picture, which must be as it was when it was indexed."""
+        item = self._picture_item(item_id)
+        try:
+            file = open_file(from_uri(item.uri))
+        except DecodeFailed as error:
+            raise OriginalMissing(item.uri) from error
+        found = os.fstat(file.fileno())
+        if (found.st_size, found.st_mtime_ns) != (item.size, item.mtime_ns):
+            file.close()
+            raise OriginalChanged(item.uri)
+        return item, file
+
+    def thumbnail(self, item_id: int) -> tuple[Item, bytes]:
+        """Give a small JPEG of an item's picture, made once for each content."""
+        item = self._picture_item(item_id)
+        if item.content_hash is None:
+            raise OriginalMissing(item.uri)
+        name = f"{item.content_hash}-320.jpg"
+        return item, self.wiring.blobs.get_or_make(name, lambda: thumbnail(self.wiring.originals.open(item)))
+
+    # Service
+
+    def check(self) -> None:
+        """Raise unless the database can be reached and is at this program's schema."""
+        schema.require_current(self.wiring.database)
+
+    def warm_up(self, name: str) -> None:
+        """Load a gallery's models and newest snapshot, so that its first query is quick."""
+        try:
+            if self.gallery(name).model is not None:
+                self.search_gallery(name, "a picture", k=1, candidates=1)
+        except DOMAIN as error:
+            self.wiring.say(f"gallery {name} is not ready: {error}")
 
     # Index
 
@@ -225,19 +265,39 @@ class Sightline:
         _check_k(k, candidates)
         if text is None and image is None:
             raise UsageError("text", "a query needs a text, a picture or both")
-        gallery = self._target(target, model, progress)
+        return self._search(self._target(target, model, progress), text, image, k, candidates, rerank)
+
+    def search_gallery(
+        self,
+        name: str,
+        text: str | None = None,
+        *,
+        image: Image | bytes | None = None,
+        k: int = 10,
+        candidates: int | None = None,
+        rerank: bool = True,
+    ) -> Page:
+        """Search as `search` does, but never look at folders: what strangers send names a gallery or nothing."""
+        _check_k(k, candidates)
+        if text is None and image is None:
+            raise UsageError("text", "a query needs a text, a picture or both")
+        return self._search(self.gallery(name), text, image, k, candidates, rerank)
+
+    def search_batch(self, name: str, texts: Sequence[str], ks: Sequence[int]) -> list[Page]:
+        """Answer several texts by the first stage alone, in one pass: the pages are those of one at a time."""
+        for k in ks:
+            _check_k(k, None)
+        gallery = self.gallery(name)
         if gallery.model is None:
-            return self._search_names(gallery, text, k)
+            return [self._search_names(gallery, text, k) for text, k in zip(texts, ks, strict=True)]
         encoder = self.wiring.encoder_of(gallery)
-        query = Query(text, None if image is None else self._picture(image))
-        reranker = self.wiring.reranker_of(gallery) if rerank and text is not None else None
         with self.wiring.database.reading() as session:
             snapshot = self.wiring.snapshots.newest(session, gallery, "image")
-            hits = search(
-                session, query, snapshot, encoder, reranker, k=k, candidates=candidates or self.wiring.depth(gallery)
-            )
-        unknown = encoder.unknown_words(text) if text is not None else []
-        return _page(gallery, snapshot.revision, reranker, unknown, hits)
+            pages = search_many(session, [Query(text) for text in texts], snapshot, encoder, k=ks)
+        return [
+            _page(gallery, snapshot.revision, None, encoder.unknown_words(text), hits)
+            for text, hits in zip(texts, pages, strict=True)
+        ]
 
     def lookup(
         self,
@@ -255,28 +315,30 @@ class Sightline:
         """Find the texts that describe a picture best: those of a gallery, or the given ones."""
         _check_k(k, candidates)
         if texts is not None:
-            return self._lookup_among(image, texts, texts_name, target, k, candidates, rerank, model)
+            gallery = None if target is None else self._target(target, None, None)
+            return self._lookup_among(image, texts, texts_name, gallery, k, candidates, rerank, model)
         if target is None:
             raise UsageError("target", "a lookup needs a gallery, a folder or texts to choose from")
-        gallery = self._target(target, model, progress)
+        return self._lookup(self._target(target, model, progress), image, k, candidates, rerank)
+
+    def lookup_gallery(
+        self,
+        name: str,
+        image: Image | bytes,
+        *,
+        texts: Sequence[str] | None = None,
+        k: int = 10,
+        candidates: int | None = None,
+        rerank: bool = True,
+    ) -> Page:
+        """Look up as `lookup` does, but never look at folders; given texts are read with the gallery's model."""
+        _check_k(k, candidates)
+        gallery = self.gallery(name)
+        if texts is None:
+            return self._lookup(gallery, image, k, candidates, rerank)
         if gallery.model is None:
             raise RoleMissing(f"gallery {gallery.name}", "model, which a lookup needs")
-        encoder = self.wiring.encoder_of(gallery)
-        reranker = self.wiring.reranker_of(gallery) if rerank else None
-        with self.wiring.database.reading() as session:
-            snapshot = self.wiring.snapshots.newest(session, gallery, "text")
-            if not snapshot.items:
-                raise NoTexts(gallery.name)
-            hits = lookup(
-                session,
-                self._picture(image),
-                snapshot,
-                encoder,
-                reranker.matcher if reranker else None,
-                k=k,
-                candidates=candidates or self.wiring.depth(gallery),
-            )
-        return _page(gallery, snapshot.revision, reranker, [], hits)
+        return self._lookup_among(image, texts, "texts", gallery, k, candidates, rerank, None)
 
     # Ask
 
@@ -396,6 +458,50 @@ class Sightline:
         except GalleryNotFound as error:
             raise GalleryNotFound(target, error.known) from None
 
+    def _search(
+        self,
+        gallery: Gallery,
+        text: str | None,
+        image: Image | Path | str | bytes | None,
+        k: int,
+        candidates: int | None,
+        rerank: bool,
+    ) -> Page:
+        if gallery.model is None:
+            return self._search_names(gallery, text, k)
+        encoder = self.wiring.encoder_of(gallery)
+        query = Query(text, None if image is None else self._picture(image))
+        reranker = self.wiring.reranker_of(gallery) if rerank and text is not None else None
+        with self.wiring.database.reading() as session:
+            snapshot = self.wiring.snapshots.newest(session, gallery, "image")
+            hits = search(
+                session, query, snapshot, encoder, reranker, k=k, candidates=candidates or self.wiring.depth(gallery)
+            )
+        unknown = encoder.unknown_words(text) if text is not None else []
+        return _page(gallery, snapshot.revision, reranker, unknown, hits)
+
+    def _lookup(
+        self, gallery: Gallery, image: Image | Path | str | bytes, k: int, candidates: int | None, rerank: bool
+    ) -> Page:
+        if gallery.model is None:
+            raise RoleMissing(f"gallery {gallery.name}", "model, which a lookup needs")
+        encoder = self.wiring.encoder_of(gallery)
+        reranker = self.wiring.reranker_of(gallery) if rerank else None
+        with self.wiring.database.reading() as session:
+            snapshot = self.wiring.snapshots.newest(session, gallery, "text")
+            if not snapshot.items:
+                raise NoTexts(gallery.name)
+            hits = lookup(
+                session,
+                self._picture(image),
+                snapshot,
+                encoder,
+                reranker.matcher if reranker else None,
+                k=k,
+                candidates=candidates or self.wiring.depth(gallery),
+            )
+        return _page(gallery, snapshot.revision, reranker, [], hits)
+
     def _search_names(self, gallery: Gallery, text: str | None, k: int) -> Page:
         if text is None:
             raise RoleMissing(f"gallery {gallery.name}", "model, which searching by picture needs")
@@ -408,16 +514,15 @@ class Sightline:
 
     def _lookup_among(
         self,
-        image: Image | Path | str,
+        image: Image | Path | str | bytes,
         texts: Sequence[str],
         texts_name: str,
-        target: Path | str | None,
+        gallery: Gallery | None,
         k: int,
         candidates: int | None,
         rerank: bool,
         model: str | None,
     ) -> Page:
-        gallery = None if target is None else self._target(target, None, None)
         name = model or (gallery.model if gallery else None) or self.settings.model
         checkpoint = self.wiring.checkpoint(name) if name else self._any_model(image)
         encoder = self.wiring.encoder(checkpoint)
@@ -445,13 +550,16 @@ class Sightline:
         name = model or self.settings.model
         return self.wiring.checkpoint(name) if name else self._any_model(what)
 
+    def _picture_item(self, item_id: int) -> Item:
+        item = self.item(item_id)
+        if item.kind != "image":
+            raise UsageError("id", f"item {item.id} is a {item.kind}; this needs the id of a picture")
+        return item
+
     def _item_of(self, what: int | Path | str | Image) -> Item | None:
         """Find the item that an id, a number in text or an indexed file means."""
         if isinstance(what, int) or (isinstance(what, str) and what.isdigit() and not Path(what).exists()):
-            item = self.item(int(what))
-            if item.kind != "image":
-                raise UsageError("id", f"item {item.id} is a {item.kind}; only a picture can be asked about")
-            return item
+            return self._picture_item(int(what))
         if isinstance(what, (str, Path)):
             with self.wiring.database.reading() as session:
                 found = items.by_uri(session, to_uri(Path(what).expanduser().resolve()))
@@ -459,7 +567,13 @@ class Sightline:
                 return found
         return None
 
-    def _picture(self, image: Image | Path | str) -> Image:
+    def _picture(self, image: Image | Path | str | bytes) -> Image:
+        if isinstance(image, bytes):
+            try:
+                return decode_bytes(image, pixel_limit=self.settings.pixel_limit)
+            except DecodeFailed as error:
+                sentence = f"the picture cannot be read: {error.reason}; send a JPEG, PNG, WebP, HEIC or the like"
+                raise DecodeFailed(sentence) from error
         if isinstance(image, (str, Path)):
             path = Path(image).expanduser()
             if not path.is_file():

@@ -97,6 +97,12 @@ class Wiring:
         """The pictures where they lie."""
         return Originals(self.settings.pixel_limit)
 
+    def close(self) -> None:
+        """Return the database's connections and let go of the models."""
+        if "database" in self.__dict__:
+            self.database.close()
+        self._models.clear()
+
     @property
     def offline(self) -> bool:
         """Whether the network must not be asked for weights."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL.Image import Image
 
 from indexer.decode import PIXEL_LIMIT, decode

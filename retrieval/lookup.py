@@ -9,9 +9,9 @@ from PIL.Image import Image
 
 from retrieval.errors import EmptyText
 from retrieval.first_stage import find, similarities
+from retrieval.join import join
 from retrieval.models.roles import Encoder, Matcher
 from retrieval.rerank import Judged, rerank_texts, unjudged
-from retrieval.search import join
 from retrieval.types import Candidate, Hit
 from storage import items
 from storage.db import Session

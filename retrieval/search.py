@@ -9,13 +9,13 @@ import numpy as np
 
 from retrieval.errors import EmptyText
 from retrieval.first_stage import find
+from retrieval.join import join
 from retrieval.models.roles import Encoder, Matcher
 from retrieval.pictures import ImageTokens
-from retrieval.rerank import Judged, rerank_images, unjudged
+from retrieval.rerank import rerank_images, unjudged
 from retrieval.types import Candidate, Float32, Hit, Query
 from storage import items, words
 from storage.db import Session
-from storage.items import Item
 from storage.snapshots import Snapshot
 
 
@@ -98,23 +98,3 @@ def _combine(query: Query, of_texts: Iterator[Float32], of_images: Iterator[Floa
             middle = next(of_images) + next(of_texts)[None, :]
             unit: Float32 = (middle / np.linalg.norm(middle, axis=1, keepdims=True)).astype(np.float32)
             return unit
-
-
-def join(judged: Sequence[Judged], known: dict[int, Item]) -> list[Hit]:
-    """Join ranked candidates with their metadata; an item deleted since is left out."""
-    living = [one for one in judged if one.candidate.item_id in known]
-    return [_hit(one, known[one.candidate.item_id], rank) for rank, one in enumerate(living, start=1)]
-
-
-def _hit(one: Judged, item: Item, rank: int) -> Hit:
-    return Hit(
-        id=item.id,
-        uri=item.uri,
-        rank=rank,
-        itc_similarity=one.candidate.similarity,
-        itc_rank=one.candidate.rank,
-        itm_logit=one.logit,
-        match_probability=one.match_probability,
-        text=item.text,
-        stale=one.stale,
-    )

@@ -211,7 +211,7 @@ def set_words(session: Session, bodies: dict[int, str]) -> None:
 def words(session: Session, gallery_id: int) -> dict[int, str]:
     """Read what full-text search reads of a gallery's items."""
     query = select(WordsTable.item_id, WordsTable.body).join(ItemTable, ItemTable.id == WordsTable.item_id)
-    return dict(session.execute(query.where(ItemTable.gallery_id == gallery_id)).tuples().all())
+    return {row.item_id: row.body for row in session.execute(query.where(ItemTable.gallery_id == gallery_id))}
 
 
 def open_block(session: Session, gallery_id: int, kind: str, *, room_for: int, limit: int) -> tuple[int, str]:

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import click
 
+LEVELS = ("critical", "error", "warning", "info", "debug")
+SHUTDOWN_SECONDS = 10
+"""How long requests that have begun may go on after Ctrl-C."""
+
 
 @click.command("serve")
 @click.option("--host", help="The address to listen on; 127.0.0.1 unless set.")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port; 8000 unless set.")
-def command(host: str | None, port: int | None) -> None:
+@click.option("--port", type=click.IntRange(0, 65535), help="The port; 8000 unless set, 0 takes a free one.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
+@click.option("--access-log", is_flag=True, help="Log every request too.")
+def command(host: str | None, port: int | None, log_level: str, access_log: bool) -> None:
     """Serve all galleries over HTTP; the interface is described at /docs."""
+    import logging
+
     import uvicorn
 
     from api.app import create_app
     from api.settings import Settings
 
-    settings = Settings()
-    uvicorn.run(create_app(settings), host=host or settings.host, port=settings.port if port is None else port)
+    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = Settings().model_copy(update=chosen)
+    logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")
+    logging.getLogger("sightline").setLevel(log_level.upper())
+    # It complains about every broken form; whoever sent it is told.
+    logging.getLogger("python_multipart").setLevel("ERROR")
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning" if log_level == "info" and not access_log else log_level,
+        access_log=access_log,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    listener = config.bind_socket()
+    address = f"[{settings.host}]" if ":" in settings.host else settings.host
+    click.echo(f"Sightline is at http://{address}:{listener.getsockname()[1]}; Ctrl-C ends it.")
+    uvicorn.Server(config).run(sockets=[listener])

@@ -128,4 +128,3 @@ def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:
 def _below(uri: str, sources: tuple[str, ...]) -> str:
     """Shorten a file name by the gallery's folder."""
     return next((uri[len(source) + 1 :] for source in sources if uri.startswith(f"{source}/")), uri)
-

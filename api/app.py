@@ -1,0 +1,47 @@
+"""The application: routes, error handlers, lifespan; no logic."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from api import problems
+from api.deps import Service
+from api.limits import BodyLimit
+from api.routes import galleries, health, items, lookup, search
+from api.settings import Settings
+
+ABOUT = "Pictures found by what they show: ITC finds candidates, ITM reranks them. Errors are problems (RFC 9457)."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the HTTP service of a library."""
+    app = Application(title="Sightline", version=version("sightline"), description=ABOUT, lifespan=_lifespan)
+    app.state.service = Service(settings)
+    app.add_middleware(BodyLimit, limit=settings.upload_bytes)
+    problems.add_handlers(app)
+    for noun in (galleries, search, lookup, items, health):
+        app.include_router(noun.router)
+    return app
+
+
+class Application(FastAPI):
+    """FastAPI whose document names the media type of problems."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document."""
+        if self.openapi_schema is None:
+            problems.name_media_type(super().openapi())
+        return super().openapi()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    await service.open()
+    yield
+    await service.close()

@@ -1,0 +1,191 @@
+"""What a route may ask for: the service, and the parameters that several routes take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from threading import Thread
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Path, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api.errors import DOMAIN, Closing
+from api.library import MOST_CANDIDATES, MOST_HITS, Page, Sightline
+from api.queues import Queue, call_each
+from api.settings import Settings
+
+Result = TypeVar("Result")
+
+BATCH = 64
+"""First-stage queries answered in one pass: more gain nothing and make the first of them wait."""
+READERS = 4
+"""Threads that read SQL and files for everything but searches."""
+MOST_CHARACTERS = 10_000
+
+log = logging.getLogger("sightline")
+
+
+@dataclass(frozen=True)
+class TextQuery:
+    """A text for the first stage alone."""
+
+    gallery: str
+    text: str
+    k: int
+
+
+class Service:
+    """The library, and the queues by which the event loop hands it work: no model and no SQL runs in the loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sightline = Sightline(settings=settings, say=log.info)
+        self.searches: Queue[TextQuery, Page] = Queue(
+            "search", self._answer_batch, limit=settings.search_queue, most=BATCH
+        )
+        self.reranks: Queue[Callable[[], Any], Any] = Queue("rerank", call_each, limit=settings.rerank_queue)
+        self.reads: Queue[Callable[[], Any], Any] = Queue(
+            "read", call_each, limit=settings.search_queue, threads=READERS
+        )
+        self.is_closing = False
+        self._warming = Thread(target=self._warm_up, name="warm-up", daemon=True)
+
+    async def open(self) -> None:
+        """Open the database and start the threads; models are loaded behind the scenes.
+
+        A database that cannot be opened yet is not the end: /readyz says so until it can.
+        """
+        await run_in_threadpool(self._open_database)
+        for queue in (self.searches, self.reranks, self.reads):
+            queue.start()
+        self._warming.start()
+
+    async def close(self) -> None:
+        """Fail what waits, let what runs end, and return what is open."""
+        self.is_closing = True
+        queues = (self.searches, self.reranks, self.reads)
+        for queue in queues:
+            queue.close()
+        for ending in (*(queue.join for queue in queues), self._warming.join, self.sightline.close):
+            await run_in_threadpool(ending)
+
+    async def search(self, request: Request, query: TextQuery) -> Page:
+        """Answer by the first stage, together with the other queries that wait."""
+        return await _result(request, self.searches.put(query))
+
+    async def rerank(self, request: Request, job: Callable[[], Result]) -> Result:
+        """Do what a matcher, captioner or answerer has to do, one after the other."""
+        return await _result(request, self.reranks.put(job))
+
+    async def read(self, request: Request, job: Callable[[], Result]) -> Result:
+        """Read SQL or files."""
+        return await _result(request, self.reads.put(job))
+
+    async def check(self) -> None:
+        """Raise unless requests can be answered."""
+        if self.is_closing:
+            raise Closing
+        await run_in_threadpool(self.sightline.check)
+
+    def _answer_batch(self, queries: list[TextQuery]) -> list[Page | Exception]:
+        """Answer queries gallery by gallery, each in one pass."""
+        answers: dict[int, Page | Exception] = {}
+        by_gallery = sorted(range(len(queries)), key=lambda i: queries[i].gallery)
+        for name, group in groupby(by_gallery, key=lambda i: queries[i].gallery):
+            places = list(group)
+            answers.update(zip(places, self._answer_gallery(name, [queries[i] for i in places]), strict=True))
+        return [answers[i] for i in range(len(queries))]
+
+    def _answer_gallery(self, name: str, queries: list[TextQuery]) -> Iterable[Page | Exception]:
+        try:
+            return self.sightline.search_batch(name, [one.text for one in queries], [one.k for one in queries])
+        except Exception as error:
+            if len(queries) == 1:
+                return [error]
+        # One of them is at fault: the others get their answers.
+        return [page for one in queries for page in self._answer_gallery(name, [one])]
+
+    def _open_database(self) -> None:
+        try:
+            self.sightline.check()
+        except DOMAIN as error:
+            log.error("not ready: %s", error)
+        except Exception:
+            log.exception("not ready: the database cannot be opened")
+
+    def _warm_up(self) -> None:
+        try:
+            for summary in self.sightline.galleries():
+                if self.is_closing:
+                    return
+                self.sightline.warm_up(summary.name)
+        except DOMAIN as error:
+            log.warning("the first queries will be slow: %s", error)
+        except Exception:
+            log.exception("the first queries will be slow")
+
+
+def service_of(request: Request) -> Service:
+    """Give the service of the application that was asked."""
+    service: Service = request.app.state.service
+    return service
+
+
+def as_response(schema: BaseModel) -> Response:
+    """Write a schema as JSON, once: FastAPI would turn it into dictionaries and validate them again."""
+    return Response(schema.model_dump_json(), media_type="application/json")
+
+
+async def _result(request: Request, future: asyncio.Future[Result]) -> Result:
+    """Wait for a job; when the client goes away, a job that has not begun is dropped."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    gone.add_done_callback(partial(_cancel, future))
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if gone.done() and not gone.cancelled():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _cancel(future: asyncio.Future[Any], _gone: asyncio.Future[None]) -> None:
+    future.cancel()
+
+
+def _with_words(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "the text is empty; give at least one word")
+    if not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise PydanticCustomError("surrogate", "the text holds half a character; send whole ones")
+    return text
+
+
+Words = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_with_words)]
+Name = Annotated[str, Path(description="a gallery's name")]
+ItemId = Annotated[int, Path(alias="id", description="an item's id")]
+Text = Annotated[Words, Query(description="what the pictures should show", examples=["a yellow boat"])]
+K = Annotated[int, Query(ge=1, le=MOST_HITS, description="how many hits")]
+Candidates = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MOST_CANDIDATES,
+        description="how many hits of the first stage are reranked; unset, it suits the model and the device",
+    ),
+]
+Rerank = Annotated[bool, Query(description="false leaves the order of the first stage, which is much quicker")]

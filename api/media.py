@@ -1,0 +1,31 @@
+"""What a picture file is to a browser, told from its first bytes and never from its name."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+HEAD_BYTES = 16
+UNKNOWN = "application/octet-stream"
+
+_STARTS = (
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"\x89PNG\r\n", "image/png"),
+    (rb"GIF8[79]a", "image/gif"),
+    (rb"RIFF....WEBP", "image/webp"),
+    (rb"....ftypavi[fs]", "image/avif"),
+    (rb"....ftyp(he[iv][cmsx]|mif1|msf1)", "image/heic"),
+    (rb"II[*+]\0|MM\0[*+]", "image/tiff"),
+    (rb"BM", "image/bmp"),
+    (rb"\0\0\0\x0cjP  \r\n", "image/jp2"),
+)
+
+
+def media_type(head: bytes) -> str:
+    """Name the media type of a picture; what is none of the raster formats above is just bytes."""
+    return next((name for start, name in _STARTS if re.match(start, head, re.DOTALL)), UNKNOWN)
+
+
+def disposition(name: str) -> str:
+    """Let a browser show a file, and save it under its own name: plain ASCII whatever the name holds."""
+    return f"inline; filename*=UTF-8''{quote(name, safe='', errors='replace')}"

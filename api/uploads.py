@@ -1,0 +1,78 @@
+"""The body of a request that holds a picture: a form with one file, or the picture alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from api.errors import UsageError
+
+MOST_TEXTS = 1000
+MOST_FILES = 8
+"""Only one is taken; a few more are read to say so."""
+FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture file as it was sent, and the texts beside it by field, in order."""
+
+    image: bytes
+    texts: Mapping[str, list[str]]
+
+
+async def read_upload(request: Request, *, fields: tuple[str, ...] = ()) -> Upload:
+    """Read the picture, and from a form also the texts of some fields; anything else in it is refused."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        return await _read_form(request, fields)
+    if not kind.startswith("image/") and kind != "application/octet-stream":
+        sent = repr(kind) if kind else "without a type"
+        raise UsageError("image", f"send the picture as {FORM} or with its own type, image/jpeg say, not {sent}")
+    return Upload(_not_empty(await request.body()), {})
+
+
+def body_schema(**fields: dict[str, Any]) -> dict[str, Any]:
+    """Describe such a body in the OpenAPI document; `fields` are the form's texts."""
+    file = {"type": "string", "format": "binary", "description": "the picture"}
+    form = {"type": "object", "properties": {"image": file, **fields}, "required": ["image"]}
+    return {"requestBody": {"required": True, "content": {FORM: {"schema": form}, "image/*": {"schema": file}}}}
+
+
+async def _read_form(request: Request, fields: tuple[str, ...]) -> Upload:
+    try:
+        async with request.form(max_files=MOST_FILES, max_fields=MOST_TEXTS) as form:
+            return await _sort_parts(form, fields)
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise UsageError("body", f"the form cannot be read: {error.detail}") from error
+
+
+async def _sort_parts(form: FormData, fields: tuple[str, ...]) -> Upload:
+    image: bytes | None = None
+    texts: dict[str, list[str]] = {field: [] for field in fields}
+    for name, part in form.multi_items():
+        if isinstance(part, UploadFile):
+            if image is not None:
+                raise UsageError(name, "the form holds several files; send one picture, as the file `image`")
+            image = await part.read()
+        elif name in texts:
+            texts[name].append(part)
+        else:
+            taken = ", ".join(("image", *fields))
+            raise UsageError(name, f"the form has a part {name!r} without a file; it takes {taken}")
+    if image is None:
+        raise UsageError("image", "the form holds no picture; send it as the file `image`")
+    return Upload(_not_empty(image), texts)
+
+
+def _not_empty(image: bytes) -> bytes:
+    if not image:
+        raise UsageError("image", "the picture is empty; send the bytes of a picture file")
+    return image

@@ -1,0 +1,113 @@
+"""WordPiece vocabularies: text to token ids and back, with the special tokens that BLIP adds to BERT's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from transformers import BertTokenizer
+
+from retrieval.errors import BadCheckpoint
+
+_BASE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+# Punctuation that closes up with what it follows, in this order, when ids become a text.
+_CLOSED_UP = (
+    *((f" {mark}", mark) for mark in ".?!,"),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
+
+
+class Vocabulary:
+    """An uncased WordPiece vocabulary. Reading it changes nothing, so that threads can share it.
+
+    BERT's own list ends before [DEC] and [ENC]; where a list does not name them, they are the two rows after it.
+    """
+
+    def __init__(self, tokens: dict[str, int], *, folder: Path, rows: int) -> None:
+        """Use a list of tokens for a model whose embedding has so many `rows`; `folder` is for errors only."""
+        lacking = [token for token in _BASE_SPECIALS if token not in tokens]
+        if lacking:
+            raise BadCheckpoint(folder, f"the vocabulary lacks {', '.join(lacking)}")
+        ids = dict(tokens)
+        for token in ("[DEC]", "[ENC]"):
+            ids.setdefault(token, max(ids.values()) + 1)
+        highest = max(ids.values())
+        if highest >= rows:
+            raise BadCheckpoint(folder, f"the vocabulary has ids up to {highest}, but the embedding only {rows} rows")
+        self.pad, self.unknown, self.cls, self.sep = (ids[token] for token in _BASE_SPECIALS)
+        self.dec, self.enc = ids["[DEC]"], ids["[ENC]"]
+        self._tokens = tokens
+        specials = {*_BASE_SPECIALS, "[MASK]", "[DEC]", "[ENC]"}
+        self._pieces = {row: token for token, row in tokens.items() if token not in specials}
+        # The tokenizer's wrapper keeps padding and truncation as state; what it wraps is pure.
+        self._wordpiece: Any = BertTokenizer(vocab=tokens).backend_tokenizer
+
+    @classmethod
+    def open(cls, folder: Path, *, rows: int) -> Vocabulary:
+        """Read vocab.txt, or the list inside tokenizer.json where there is none."""
+        try:
+            tokens = _read_list(folder) if (folder / "vocab.txt").is_file() else _read_tokenizer(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadCheckpoint(folder, f"the vocabulary cannot be read ({type(error).__name__}: {error})") from error
+        return cls(tokens, folder=folder, rows=rows)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the list."""
+        return hashlib.sha256(json.dumps(sorted(self._tokens.items())).encode()).hexdigest()
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The special ids by the names that transformers' configurations give them: texts end with [SEP]."""
+        return {
+            "bos_token_id": self.dec,
+            "eos_token_id": self.sep,
+            "sep_token_id": self.sep,
+            "pad_token_id": self.pad,
+        }
+
+    def encode(self, text: str) -> list[int]:
+        """Split a text into the ids of its pieces, without special tokens."""
+        return list(self._wordpiece.encode(text, add_special_tokens=False).ids)
+
+    def sequence(self, text: str, *, first: int, length: int) -> list[int]:
+        """Frame a text as `first` pieces... [SEP], cut so that at most `length` ids result."""
+        return [first, *self.encode(text)[: length - 2], self.sep]
+
+    def decode(self, ids: list[int]) -> str:
+        """Join ids to a text as the authors' tokenizer does, special tokens ([UNK] too) left out."""
+        text = " ".join(self._pieces[i] for i in ids if i in self._pieces).replace(" ##", "")
+        for spaced, closed in _CLOSED_UP:
+            text = text.replace(spaced, closed)
+        return text
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words, as written, that become [UNK]; each once, in order. Punctuation is no word."""
+        encoding = self._wordpiece.encode(text, add_special_tokens=False)
+        found: dict[str, str] = {}
+        for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            word = text[start:end]
+            if i == self.unknown and not _is_punctuation(word):
+                found.setdefault(word.casefold(), word)
+        return list(found.values())
+
+
+def _read_list(folder: Path) -> dict[str, int]:
+    # Split at newlines only: the list of BERT holds characters that splitlines would split at, too.
+    lines = (folder / "vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return {line: row for row, line in enumerate(lines)}
+
+
+def _read_tokenizer(folder: Path) -> dict[str, int]:
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    added = {token["content"]: int(token["id"]) for token in content.get("added_tokens", [])}
+    return {str(token): int(row) for token, row in content["model"]["vocab"].items()} | added
+
+
+def _is_punctuation(text: str) -> bool:
+    return all(unicodedata.category(character).startswith("P") for character in text)

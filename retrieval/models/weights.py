@@ -1,0 +1,85 @@
+"""Reading weights files and putting them into a network: everything fits, or an error names what does not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from retrieval.errors import BadCheckpoint, BadWeights
+from retrieval.models.hub import weight_files
+
+State = dict[str, torch.Tensor]
+
+
+def read_state(folder: Path) -> State:
+    """Read all weights of a folder as float32 on the CPU, in whatever type they are stored."""
+    files = weight_files(folder)
+    if not files:
+        raise BadCheckpoint(folder, "it holds no weights")
+    state: State = {}
+    for file in files:
+        state |= _read_file(file)
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def fill(network: Any, state: State, *, folder: Path, ties: Mapping[str, str]) -> None:
+    """Put a state into a network made on the meta device.
+
+    `ties` maps a weight to the one it shares: a file may hold either or both. Position ids, a buffer that
+    older files kept, may be left over; nothing else may.
+    """
+    expected: Mapping[str, torch.Tensor] = network.state_dict()
+    state = _tied(state, {alias: origin for alias, origin in ties.items() if alias in expected})
+    unexpected = sorted(key for key in state.keys() - expected.keys() if not key.endswith(".position_ids"))
+    missing = sorted(expected.keys() - state.keys())
+    mismatched = [
+        f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
+    ]
+    if missing or unexpected or mismatched:
+        raise BadWeights(folder, missing=missing, unexpected=unexpected, mismatched=mismatched)
+    network.load_state_dict({key: state[key] for key in expected}, assign=True)
+    _number_positions(network)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the weights files' bytes; about two seconds per gigabyte."""
+    sha = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()
+
+
+def _read_file(file: Path) -> State:
+    try:
+        if file.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(file))
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged pickle raises whatever its damage makes it do
+        raise BadCheckpoint(file.parent, f"{file.name} cannot be read ({type(error).__name__})") from error
+
+
+def _tied(state: State, ties: Mapping[str, str]) -> State:
+    """Fill in the weights that a file leaves out because they are shared; equal copies share memory again."""
+    state = dict(state)
+    for alias, origin in ties.items():
+        if alias in state and origin not in state:
+            state[origin] = state[alias]
+        elif origin in state and (alias not in state or torch.equal(state[alias], state[origin])):
+            state[alias] = state[origin]
+    return state
+
+
+def _number_positions(network: Any) -> None:
+    """Make the position ids, which no file holds: the only buffers of these networks."""
+    for module in network.modules():
+        if isinstance(getattr(module, "position_ids", None), torch.Tensor):
+            module.position_ids = torch.arange(module.position_ids.shape[-1]).expand(1, -1)

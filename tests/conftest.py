@@ -1,0 +1,57 @@
+"""Fixtures shared by all rooms: a library in a fresh folder and a handful of pictures that can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from api import Sightline
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder that settings read from the environment point to."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("SIGHTLINE_HOME", str(folder))
+    monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    return folder
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """The notices that the library gave."""
+    return []
+
+
+@pytest.fixture
+def sightline(home: Path, said: list[str]) -> Iterator[Sightline]:
+    """A library on an empty home."""
+    library = Sightline(say=said.append)
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def paint() -> Paint:
+    """Write a picture of one colour, which the hashing encoder tells from any other colour."""
+
+    def write(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (8, 8)) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def photos(tmp_path: Path, paint: Paint) -> Path:
+    """A folder of five pictures: a.png to e.png."""
+    for i, name in enumerate("abcde"):
+        paint(tmp_path / "photos" / f"{name}.png", (10 + 40 * i, 20, 30))
+    return tmp_path / "photos"

@@ -1,0 +1,102 @@
+"""The migrations make exactly the tables of storage/tables.py, on an empty database and on one in use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from storage import galleries, items, schema, words
+from storage.db import Database
+from storage.errors import SchemaOutdated
+from storage.items import NewItem
+
+
+@pytest.fixture
+def config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    return config
+
+
+def test_the_migrations_leave_nothing_to_generate(database: Database, config: Config) -> None:
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.check(config)
+
+
+def test_the_newest_revision_is_the_one_the_program_asks_for(config: Config) -> None:
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    with database.writing() as session:
+        galleries.create(session, "photos")
+    schema.upgrade(database)
+    with database.reading() as session:
+        assert galleries.by_name(session, "photos").id == 1
+
+
+def test_downgrading_removes_every_table(database: Database, config: Config) -> None:
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        left = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
+    assert set(left) <= {"alembic_version", "sqlite_sequence"}
+
+
+def test_an_empty_database_is_named_outdated(tmp_path: Path) -> None:
+    with pytest.raises(SchemaOutdated, match="sightline migrate"):
+        schema.require_current(Database(f"sqlite:///{tmp_path / 'empty.db'}"))
+
+
+def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
+    opening = (
+        "import sys; from storage import schema; from storage.db import Database; schema.upgrade(Database(sys.argv[1]))"
+    )
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    started = [subprocess.Popen([sys.executable, "-c", opening, url]) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+
+
+def test_ids_are_not_reused_after_a_deletion(database: Database) -> None:
+    with database.writing() as session:
+        gallery = galleries.create(session, "photos")
+        (first,) = items.announce(session, gallery.id, [NewItem("image", "/a", "/")])
+        items.forget_pending(session, gallery.id)
+        (second,) = items.announce(session, gallery.id, [NewItem("image", "/a", "/")])
+    assert second > first
+
+
+def test_an_acknowledged_commit_is_synced_and_foreign_keys_hold(database: Database) -> None:
+    with database.engine.connect() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert pragmas == ["wal", 2, 1]
+
+
+def test_full_text_search_follows_inserts_changes_and_deletions(database: Database) -> None:
+    with database.writing() as session:
+        gallery = galleries.create(session, "photos")
+        new = [NewItem("image", f"/{name}", "/", words=name) for name in ("black_cat", "dog", "cats and dogs")]
+        cat, dog, both = items.announce(session, gallery.id, new)
+        items.publish_listed(session, [cat, dog, both])
+
+        def found(query: str) -> list[int]:
+            return sorted(words.search(session, gallery.id, "image", query, k=10))
+
+        assert found("cat") == [cat, both]
+        assert found("DOGS") == [dog, both]
+        assert found('"; drop table items; --') == []
+        items.set_words(session, {cat: "horse"})
+        assert (found("cat"), found("horse")) == ([both], [cat])
+        items.bury(session, [both])
+        assert found("dog") == [dog]

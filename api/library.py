@@ -409,9 +409,11 @@ class Sightline:
             if name is None:
                 known = galleries.by_source(session, to_uri(folder))
                 return known or galleries.create(session, _free_name(folder, lambda n: galleries.exists(session, n)))
-            if galleries.exists(session, name):
-                return galleries.by_name(session, name)
-            return galleries.create(session, name)
+            if not galleries.exists(session, name):
+                return galleries.create(session, name)
+            known = galleries.by_name(session, name)
+            _check_apart(folder, known)
+            return known
 
     def _model_for(self, gallery: Gallery, folder: Path, wanted: str | None) -> Checkpoint | None:
         """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
@@ -597,6 +599,14 @@ def _free_name(folder: Path, is_taken: Callable[[str], bool]) -> str:
     uri = to_uri(folder)
     name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:48] or "pictures"
     return f"{name}-{hashlib.sha256(uri.encode()).hexdigest()[:6]}" if is_taken(name) else name
+
+
+def _check_apart(folder: Path, gallery: Gallery) -> None:
+    """A file may lie below one folder of a gallery only: otherwise it would come and go twice."""
+    place = to_uri(folder)
+    for source in gallery.sources:
+        if source != place and (f"{place}/".startswith(f"{source}/") or f"{source}/".startswith(f"{place}/")):
+            raise UsageError("folder", f"{place} and {source}, of which {gallery.name} is made, lie inside each other")
 
 
 def _check_k(k: int, candidates: int | None) -> None:

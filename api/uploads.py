@@ -32,8 +32,8 @@ async def read_upload(request: Request, *, fields: tuple[str, ...] = ()) -> Uplo
     if kind == FORM:
         return await _read_form(request, fields)
     if not kind.startswith("image/") and kind != "application/octet-stream":
-        sent = repr(kind) if kind else "without a type"
-        raise UsageError("image", f"send the picture as {FORM} or with its own type, image/jpeg say, not {sent}")
+        sent = f"as {kind!r}" if kind else "without a type"
+        raise UsageError("image", f"send the picture as {FORM} or as its own type, image/jpeg say, not {sent}")
     return Upload(_not_empty(await request.body()), {})
 
 

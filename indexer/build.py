@@ -1,17 +1,11 @@
-"""The pipeline from a folder to a snapshot: scan, decode ahead, drop what is known, embed, publish batch by batch.
-
-The order of writes makes it safe to kill at any byte: items are announced (pending), vectors are appended and synced,
-and one transaction publishes both. What was published stays; what was not is done again by the next run.
-"""
+"""The pipeline from a folder to a snapshot: scan, decode ahead, drop what is known, embed, publish batch by batch."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
@@ -20,24 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from indexer.decode import content_hash, decode
-from indexer.errors import DecodeFailed
-from indexer.sources.folder import CaptionRecord, FailedRecord, FileRecord, captions, records
+from indexer.publish import Batch, Publisher
+from indexer.scan import Examined, ahead, compare, examine
+from indexer.sources.folder import CaptionRecord, captions, records
 from indexer.uri import to_uri
 from storage import galleries, items
-from storage.db import Database, Session
+from storage.db import Database
 from storage.galleries import Gallery
 from storage.items import Item, NewItem
 from storage.lease import write_lease
 from storage.snapshots import Snapshots
-from storage.vectors.blocks import Block
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 T = TypeVar("T")
-R = TypeVar("R")
 
-BLOCK_ROWS = 1 << 20
 TEXT_BATCH = 256
 SEAL_EVERY = 64
 """Batches between two looks at whether the delta fills a shard."""
@@ -45,16 +36,6 @@ SEAL_EVERY = 64
 
 class Encoder(Protocol):
     """What indexing needs of a model."""
-
-    @property
-    def dimension(self) -> int:
-        """d, the length of a vector."""
-        ...
-
-    @property
-    def vectors(self) -> int:
-        """v, vectors per image."""
-        ...
 
     def prepare(self, image: Image) -> UInt8:
         """Resize a picture to what the model reads: `uint8 [R, R, 3]`."""
@@ -70,7 +51,7 @@ class Encoder(Protocol):
 
 
 class Progress(Protocol):
-    """Who watches: told once how much there is to do, and then how much was done."""
+    """Who watches: told how much there is to do, and then how much was done."""
 
     def begin(self, what: str, total: int) -> None:
         """Start a chapter of `total` steps."""
@@ -95,28 +76,9 @@ class Report:
     pairs: int = 0
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A file that has to be looked at, and the item that stands for it so far."""
-
-    record: FileRecord
-    old: Item | None
-
-
-@dataclass(frozen=True)
-class _Examined:
-    """A file that was looked at: its content hash, and its pixels, its size or why it has none."""
-
-    task: _Task
-    content_hash: str | None
-    pixels: UInt8 | None = None
-    size: tuple[int, int] | None = None
-    reason: str | None = None
-
-
 @dataclass
 class Builder:
-    """One index run of one folder into one gallery."""
+    """One index run of one folder into one gallery; without an encoder, items are found by their words."""
 
     database: Database
     snapshots: Snapshots
@@ -124,131 +86,89 @@ class Builder:
     encoder: Encoder | None
     progress: Progress
     pixel_limit: int
-    batch: int = 32
-    threads: int = 2
+    batch: int
+    threads: int
     report: Report = field(default_factory=Report)
 
     def run(self, folder: Path) -> Report:
         """Make the gallery hold exactly what the folder holds."""
         source = to_uri(folder)
         described = list(captions(folder))
-        with write_lease(self.database, self.gallery) as self.holder:
-            with self.database.writing() as session:
-                items.forget_pending(session, self.gallery.id)
-                galleries.add_source(session, self.gallery.id, source)
-            self.snapshots.repair(self.database, self.gallery, self.holder)
-            self._images(folder, source)
-            self._texts(source, described)
-            self.snapshots.seal(self.database, self.gallery, self.holder)
+        with self.database.writing() as session:
+            galleries.add_source(session, self.gallery.id, source)
+        with write_lease(self.database, self.gallery) as holder:
+            publisher = Publisher(self.database, self.snapshots, self.gallery, holder)
+            publisher.repair()
+            self._images(folder, source, publisher)
+            self._texts(source, described, publisher)
+            self._pairs(source, described, publisher)
+            publisher.seal()
         return self.report
 
-    def _images(self, folder: Path, source: str) -> None:
-        tasks, gone = self._scan(folder, source)
-        moved = defaultdict(list)
-        for item in gone.values():
-            moved[item.content_hash].append(item)
-        self.progress.begin("pictures", len(tasks))
-        examined = _ahead(self._examiner(source), tasks, threads=self.threads, depth=2 * self.batch)
-        for count, batch in enumerate(_batches(examined, self.batch)):
-            self._publish(source, batch, moved)
+    def _images(self, folder: Path, source: str, publisher: Publisher) -> None:
+        known = self._living("image", source)
+        scan = compare(records(folder), {item.uri: item for item in known}, self._is_findable)
+        self.report.found, self.report.unchanged, self.report.failed = scan.found, scan.unchanged, scan.failed
+        moved = scan.gone_by_content()
+        look = partial(
+            examine,
+            embedded={item.content_hash for item in known if item.row is not None},
+            prepare=self.encoder.prepare if self.encoder else None,
+            pixel_limit=self.pixel_limit,
+        )
+        self.progress.begin("pictures", len(scan.tasks))
+        examined = ahead(look, scan.tasks, threads=self.threads, depth=2 * self.batch)
+        for count, batch in enumerate(_batches(examined, self.batch), start=1):
+            self._image_batch(source, batch, moved, publisher)
             self.progress.advance(len(batch))
-            if count % SEAL_EVERY == SEAL_EVERY - 1:
-                self.snapshots.seal(self.database, self.gallery, self.holder)
+            if count % SEAL_EVERY == 0:
+                publisher.seal()
         left = [item.id for found in moved.values() for item in found]
         if left:
-            with self._publishing() as session:
+            with publisher.publishing() as session:
                 items.bury(session, left)
         self.report.removed = len(left)
 
-    def _scan(self, folder: Path, source: str) -> tuple[list[_Task], dict[str, Item]]:
-        """Compare the folder with SQL by size and time: what to look at, and which items have lost their file."""
+    def _image_batch(
+        self, source: str, batch: Sequence[Examined], moved: dict[str | None, list[Item]], publisher: Publisher
+    ) -> None:
+        """Sort files that were looked at into the same as before, new and broken, and publish them."""
         with self.database.reading() as session:
-            known = {item.uri: item for item in items.living(session, self.gallery.id, "image", source)}
-        tasks: list[_Task] = []
-        for record in records(folder):
-            if isinstance(record, FailedRecord):
-                self.report.failed.append((record.uri, record.reason))
-                below = record.uri.rstrip("/") + "/"
-                known = {uri: item for uri, item in known.items() if uri != record.uri and not uri.startswith(below)}
-                continue
-            self.report.found += 1
-            old = known.pop(record.uri, None)
-            if old is None or not self._is_current(old, record):
-                tasks.append(_Task(record, old))
-            elif old.state == "failed":
-                self.report.failed.append((old.uri, old.reason or ""))
-            else:
-                self.report.unchanged += 1
-        return tasks, known
-
-    def _is_current(self, old: Item, record: FileRecord) -> bool:
-        wanted = "listed" if self.encoder is None else "embedded"
-        return (old.size, old.mtime_ns) == (record.size, record.mtime_ns) and old.state in {wanted, "failed"}
-
-    def _examiner(self, source: str) -> Callable[[_Task], _Examined]:
-        """Give the function that the threads run: hash a file, and decode it unless its vector is known already."""
-        with self.database.reading() as session:
-            living = items.living(session, self.gallery.id, "image", source)
-            embedded = {item.content_hash for item in living if item.row is not None}
-
-        def examine(task: _Task) -> _Examined:
-            digest = None
-            try:
-                digest = content_hash(task.record.path)
-                if digest in embedded:
-                    return _Examined(task, digest)
-                image = decode(task.record.path, pixel_limit=self.pixel_limit)
-            except DecodeFailed as error:
-                return _Examined(task, digest, reason=error.reason)
-            pixels = None if self.encoder is None else self.encoder.prepare(image)
-            return _Examined(task, digest, pixels=pixels, size=image.size)
-
-        return examine
-
-    def _publish(self, source: str, batch: Sequence[_Examined], moved: dict[str | None, list[Item]]) -> None:
-        """Take a batch from files to searchable items: announce, embed, append, publish."""
-        with self.database.reading() as session:
-            alike = items.embedded_like(
-                session, self.gallery.id, "image", {one.content_hash for one in batch if one.content_hash}
-            )
-        stayed, new = [], []
-        for one in batch:
-            same = self._same_item(one, moved)
-            if same is not None:
-                stayed.append((same, one))
-            elif one.reason is None:
-                new.append(one)
+            hashes = {one.content_hash for one in batch if one.content_hash}
+            alike = items.embedded_like(session, self.gallery.id, "image", hashes)
+        same = {id(one): item for one in batch if (item := self._same_item(one, moved))}
+        new = [one for one in batch if one.reason is None and id(one) not in same]
         failed = [one for one in batch if one.reason is not None]
-        announced = [self._new_item(source, one, alike.get(one.content_hash or "")) for one in new]
-        with self.database.writing() as session:
-            galleries.renew_lease(session, self.gallery, self.holder)
-            for item, one in stayed:
-                record = one.task.record
-                items.touch(session, item.id, uri=record.uri, size=record.size, mtime_ns=record.mtime_ns)
-            ids = items.announce(session, self.gallery.id, announced)
-        embeddings = self._embed_images(new, alike)
-        replaced = [one.task.old.id for one in [*new, *failed] if one.task.old is not None]
-        self._publish_vectors("image", ids, embeddings, replaced=replaced, failed=self._failures(source, failed))
+        described = [self._new_item(source, one, alike.get(one.content_hash or "")) for one in new]
+        publisher.publish(
+            Batch(
+                kind="image",
+                new=described,
+                replaced=[one.task.old.id for one in [*new, *failed] if one.task.old is not None],
+                failed=[(self._new_item(source, one, None), one.reason or "") for one in failed],
+                moved=[(same[id(one)].id, self._new_item(source, one, None)) for one in batch if id(one) in same],
+            ),
+            partial(self._embed_images, new, alike, publisher) if self.encoder else None,
+        )
         self.report.added += len(new)
-        self.report.renamed += sum(item.uri != one.task.record.uri for item, one in stayed)
+        self.report.renamed += sum(same[id(one)].uri != one.task.record.uri for one in batch if id(one) in same)
+        self.report.failed += [(one.task.record.uri, one.reason or "") for one in failed]
 
-    def _same_item(self, one: _Examined, moved: dict[str | None, list[Item]]) -> Item | None:
+    def _same_item(self, one: Examined, moved: dict[str | None, list[Item]]) -> Item | None:
         """Recognise a file by its content: the same one touched, or one that lay elsewhere before."""
-        old = one.task.old
         if one.content_hash is None or one.reason is not None:
             return None
-        if old is not None and old.content_hash == one.content_hash and self._is_findable(old):
-            return old
-        if old is None and moved.get(one.content_hash):
-            candidate = moved[one.content_hash][-1]
-            if self._is_findable(candidate):
-                return moved[one.content_hash].pop()
+        if one.task.old is not None:
+            unchanged = one.task.old.content_hash == one.content_hash and self._is_findable(one.task.old)
+            return one.task.old if unchanged else None
+        if moved.get(one.content_hash) and self._is_findable(moved[one.content_hash][-1]):
+            return moved[one.content_hash].pop()
         return None
 
     def _is_findable(self, item: Item) -> bool:
         return item.state == ("listed" if self.encoder is None else "embedded")
 
-    def _new_item(self, source: str, one: _Examined, alike: Item | None) -> NewItem:
+    def _new_item(self, source: str, one: Examined, alike: Item | None) -> NewItem:
         record = one.task.record
         width, height = one.size or ((alike.width, alike.height) if alike else (None, None))
         return NewItem(
@@ -263,99 +183,38 @@ class Builder:
             words="" if self.encoder else _name(source, record.uri),
         )
 
-    def _failures(self, source: str, failed: Sequence[_Examined]) -> list[tuple[NewItem, str]]:
-        failures = [(self._new_item(source, one, None), one.reason or "") for one in failed]
-        self.report.failed += [(new.uri, reason) for new, reason in failures]
-        return failures
-
-    def _embed_images(self, new: Sequence[_Examined], alike: dict[str, Item]) -> Float32 | None:
+    def _embed_images(self, new: Sequence[Examined], alike: dict[str, Item], publisher: Publisher) -> Float32:
         """Give `float32 [n, v, d]` for n files; equal content is embedded once."""
-        if self.encoder is None or not new:
-            return None
-        fresh = {one.content_hash: one.pixels for one in new if one.pixels is not None}
-        fresh = {digest: pixels for digest, pixels in fresh.items() if digest not in alike}
+        assert self.encoder is not None
+        fresh = {
+            one.content_hash: one.pixels for one in new if one.pixels is not None and one.content_hash not in alike
+        }
         vectors: dict[str | None, Float32] = {}
         if fresh:
-            stack = np.stack([pixels for pixels in fresh.values() if pixels is not None])
-            vectors = dict(zip(fresh, self.encoder.encode_images(stack), strict=True))
-        for digest, item in alike.items():
-            vectors[digest] = self._stored_vector(item)
+            vectors = dict(zip(fresh, self.encoder.encode_images(np.stack(list(fresh.values()))), strict=True))
+        vectors |= {digest: publisher.stored_vector(item) for digest, item in alike.items()}
         return np.stack([vectors[one.content_hash] for one in new])
 
-    def _stored_vector(self, item: Item) -> Float32:
-        assert item.block_id is not None
-        assert item.row is not None
-        with self.database.reading() as session:
-            path = items.block_path(session, item.block_id)
-        row: Float32 = self._block("image", path).read(end=item.row + 1)[item.row]
-        return row
-
-    def _block(self, kind: str, path: str) -> Block:
-        return self.snapshots.block(self.gallery, kind, path)
-
-    def _publish_vectors(
-        self,
-        kind: str,
-        ids: Sequence[int],
-        embeddings: Float32 | None,
-        *,
-        replaced: Sequence[int] = (),
-        failed: Sequence[tuple[NewItem, str]] = (),
-    ) -> None:
-        """Append vectors, then let one transaction show the new items, bury the old and raise the revision."""
-
-        def finish(session: Session) -> None:
-            items.bury(session, replaced)
-            for new, reason in failed:
-                items.fail(session, self.gallery.id, new, reason)
-
-        if embeddings is None:
-            with self._publishing() as session:
-                finish(session)
-                items.publish_listed(session, ids)
-            return
-        with self.database.writing() as session:
-            block_id, path = items.open_block(session, self.gallery.id, kind, room_for=len(ids), limit=BLOCK_ROWS)
-        block = self._block(kind, path)
-        with block.locked():
-            with self.database.reading() as session:
-                galleries.require_lease(session, self.gallery, self.holder)
-                end = items.block_end(session, block_id)
-            block.append(embeddings, end=end)
-            with self._publishing() as session:
-                finish(session)
-                items.publish_embedded(session, block_id, end, ids)
-
-    @contextmanager
-    def _publishing(self) -> Iterator[Session]:
-        """Open the transaction that publishes: it fails when the lease is lost, and raises the revision."""
-        with self.database.writing() as session:
-            galleries.renew_lease(session, self.gallery, self.holder)
-            yield session
-            galleries.raise_revision(session, self.gallery.id)
-
-    def _texts(self, source: str, described: Sequence[CaptionRecord]) -> None:
-        """Make the gallery's texts and pairs of this source exactly what captions.jsonl says."""
+    def _texts(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
+        """Make the gallery's texts of this source exactly those of captions.jsonl; equal texts are one item."""
         wanted = {text: f"{source}/captions.jsonl#{_digest(text)[:16]}" for one in described for text in one.texts}
-        with self.database.reading() as session:
-            there = {item.text: item for item in items.living(session, self.gallery.id, "text", source)}
-        current = {text for text, item in there.items() if text in wanted and self._is_findable(item)}
-        new = [text for text in wanted if text not in current]
-        self.progress.begin("texts", len(new))
-        for texts in _batches(new, TEXT_BATCH):
-            announced = [
-                NewItem("text", wanted[text], source, content_hash=_digest(text), text=text, words=self._words(text))
+        there = {item.text: item for item in self._living("text", source)}
+        current = {text for text, item in there.items() if self._is_findable(item)}
+        missing = [text for text in wanted if text not in current]
+        self.progress.begin("texts", len(missing))
+        for texts in _batches(missing, TEXT_BATCH):
+            words = {text: "" if self.encoder else text for text in texts}
+            new = [
+                NewItem("text", wanted[text], source, content_hash=_digest(text), text=text, words=words[text])
                 for text in texts
             ]
-            with self.database.writing() as session:
-                galleries.renew_lease(session, self.gallery, self.holder)
-                ids = items.announce(session, self.gallery.id, announced)
-            embeddings = None if self.encoder is None else self._embed_texts(texts)
             replaced = [there[text].id for text in texts if text in there]
-            self._publish_vectors("text", ids, embeddings, replaced=replaced)
+            publisher.publish(Batch("text", new, replaced), partial(self._embed_texts, texts) if self.encoder else None)
             self.progress.advance(len(texts))
         gone = [item.id for text, item in there.items() if text not in wanted]
-        self._pair(source, described, gone)
+        if gone:
+            with publisher.publishing() as session:
+                items.bury(session, gone)
         self.report.texts = len(wanted)
 
     def _embed_texts(self, texts: Sequence[str]) -> Float32:
@@ -363,31 +222,27 @@ class Builder:
         assert self.encoder is not None
         return self.encoder.encode_texts(texts)[:, None, :]
 
-    def _words(self, text: str) -> str:
-        return "" if self.encoder else text
-
-    def _pair(self, source: str, described: Sequence[CaptionRecord], gone: Sequence[int]) -> None:
-        with self.database.reading() as session:
-            texts = {item.text: item.id for item in items.living(session, self.gallery.id, "text", source)}
-            images = {
-                item.uri: item.id
-                for item in items.living(session, self.gallery.id, "image", source)
-                if item.state in items.FINDABLE
-            }
-            changed = bool(gone)
+    def _pairs(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
+        """Store which text describes which image; without a model, let full-text search read an image's texts."""
+        texts = {item.text: item.id for item in self._living("text", source)}
+        images = {item.uri: item.id for item in self._living("image", source) if item.state in items.FINDABLE}
         pairs = {
             (texts[text], images[one.file_uri]) for one in described if one.file_uri in images for text in one.texts
         }
+        bodies = {} if self.encoder else _bodies(source, described, images)
         self.report.pairs = len(pairs)
-        with self.database.writing() as session:
-            galleries.renew_lease(session, self.gallery, self.holder)
-            items.bury(session, gone)
-            changed |= items.set_pairs(session, self.gallery.id, source, pairs)
-            if self.encoder is None:
-                before, bodies = items.words(session, self.gallery.id), _bodies(source, described, images)
-                items.set_words(session, {i: body for i, body in bodies.items() if before.get(i) != body})
-            if changed:
-                galleries.raise_revision(session, self.gallery.id)
+        with self.database.reading() as session:
+            before = items.words(session, self.gallery.id) if bodies else {}
+            bodies = {item_id: body for item_id, body in bodies.items() if before.get(item_id) != body}
+            changed = items.pairs_of_source(session, self.gallery.id, source) != pairs
+        if changed or bodies:
+            with publisher.publishing() as session:
+                items.set_pairs(session, self.gallery.id, source, pairs)
+                items.set_words(session, bodies)
+
+    def _living(self, kind: str, source: str) -> list[Item]:
+        with self.database.reading() as session:
+            return list(items.living(session, self.gallery.id, kind, source))
 
 
 def _bodies(source: str, described: Sequence[CaptionRecord], images: dict[str, int]) -> dict[int, str]:
@@ -399,21 +254,6 @@ def _bodies(source: str, described: Sequence[CaptionRecord], images: dict[str, i
 def _name(source: str, uri: str) -> str:
     """Give the words in a file's name and in the folders between the source and it."""
     return str(PurePosixPath(uri.removeprefix(source)).with_suffix("")).strip("/")
-
-
-def _ahead(function: Callable[[T], R], values: Iterable[T], *, threads: int, depth: int) -> Iterator[R]:
-    """Map in threads, in order, at most `depth` results ahead of the reader: memory stays bounded."""
-    waiting: list[Future[R]] = []
-    executor = ThreadPoolExecutor(threads)
-    try:
-        for value in values:
-            waiting.append(executor.submit(function, value))
-            if len(waiting) >= depth:
-                yield waiting.pop(0).result()
-        while waiting:
-            yield waiting.pop(0).result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -69,7 +69,7 @@ def create(session: Session, name: str) -> Gallery:
 
 def by_name(session: Session, name: str) -> Gallery:
     """Find a gallery or raise GalleryNotFound, which lists the names there are."""
-    row = session.scalar(select(GalleryTable).where(GalleryTable.name == name))
+    row = session.scalar(select(GalleryTable).where(GalleryTable.name == name)) if NAME.fullmatch(name) else None
     if row is None:
         known = session.scalars(select(GalleryTable.name).order_by(GalleryTable.name)).all()
         raise GalleryNotFound(name, list(known))

@@ -178,20 +178,24 @@ def forget_pending(session: Session, gallery_id: int) -> int:
     return done.rowcount
 
 
-def set_pairs(session: Session, gallery_id: int, source: str, wanted: set[tuple[int, int]]) -> bool:
-    """Make the pairs (text id, image id) of a source's texts exactly these; say whether anything changed."""
+def pairs_of_source(session: Session, gallery_id: int, source: str) -> set[tuple[int, int]]:
+    """Read the pairs (text id, image id) of a source's texts."""
     query = (
         select(PairTable.text_id, PairTable.image_id)
         .join(ItemTable, ItemTable.id == PairTable.text_id)
         .where(PairTable.gallery_id == gallery_id, ItemTable.source == source)
     )
-    there = {(text_id, image_id) for text_id, image_id in session.execute(query)}
+    return {(text_id, image_id) for text_id, image_id in session.execute(query)}
+
+
+def set_pairs(session: Session, gallery_id: int, source: str, wanted: set[tuple[int, int]]) -> None:
+    """Make the pairs (text id, image id) of a source's texts exactly these."""
+    there = pairs_of_source(session, gallery_id, source)
     for text_id, image_id in there - wanted:
         session.execute(delete(PairTable).where(PairTable.text_id == text_id, PairTable.image_id == image_id))
     new = [{"text_id": t, "image_id": i, "gallery_id": gallery_id} for t, i in sorted(wanted - there)]
     if new:
         session.execute(insert(PairTable), new)
-    return there != wanted
 
 
 def pairs(session: Session, gallery_id: int) -> list[tuple[int, int]]:

@@ -17,6 +17,11 @@ SHUTDOWN_SECONDS = 10
 def command(host: str | None, port: int | None, log_level: str, access_log: bool) -> None:
     """Serve all galleries over HTTP; the interface is described at /docs."""
     import logging
+    import os
+
+    # Threads of a model that wait for each other by spinning take the cores from the event loop and from the other
+    # worker: 64 queries at once ran at 0.4 times the rate of one at a time, and at 3.9 times when they sleep instead.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     import uvicorn
 

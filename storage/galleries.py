@@ -57,10 +57,15 @@ class GallerySummary:
     sources: tuple[str, ...]
 
 
-def create(session: Session, name: str) -> Gallery:
-    """Make an empty gallery without a model."""
+def check_name(name: str) -> None:
+    """Raise BadGalleryName unless a name can stand in an address."""
     if not NAME.fullmatch(name):
         raise BadGalleryName(name)
+
+
+def create(session: Session, name: str) -> Gallery:
+    """Make an empty gallery without a model."""
+    check_name(name)
     row = GalleryTable(name=name, sources=[])
     session.add(row)
     session.flush()

@@ -91,6 +91,7 @@ def test_weights_that_are_not_here_are_one_line_that_says_how_to_get_them(run: R
     assert "blip-itm-base-coco" in result.stderr
     assert "download" in result.stderr
     assert result.stderr.count("\n") == 1
+    assert parsed(run("galleries", "--json")) == []
 
 
 def test_a_picture_that_does_not_decode_is_named(run: Run, indexed: Path, tmp_path: Path) -> None:

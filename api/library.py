@@ -30,6 +30,7 @@ from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint
 from retrieval.search import Reranker, search, search_many, search_names
 from retrieval.types import Answer, Hit, Query
 from storage import evaluations, galleries, items, jobs, schema
+from storage.db import Session
 from storage.errors import GalleryBusy, GalleryNotFound
 from storage.galleries import Gallery, GallerySummary
 from storage.items import Item

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs what needs a CUDA device, on a machine that may have no more than torch, transformers, Pillow, NumPy and pytest.
+# Usage: benchmarks/gpu.sh [PYTHON]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${1:-python3}"
+"$python" - <<'PY'
+import torch
+assert torch.cuda.is_available(), "no CUDA device here"
+print("device:", torch.cuda.get_device_name(0), "torch", torch.__version__)
+PY
+echo "== image encoding and ITM on the GPU against the CPU"
+"$python" benchmarks/gpu_against_cpu.py
+echo "== GPU tests"
+"$python" -m pytest -q -m gpu -p no:cacheprovider tests/models tests/storage

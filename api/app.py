@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api import problems
 from api.deps import Service
 from api.limits import BodyLimit
-from api.routes import galleries, health, items, lookup, search
+from api.routes import docs, galleries, health, items, lookup, search
 from api.settings import Settings
 
 ABOUT = "Pictures found by what they show: ITC finds candidates, ITM reranks them. Errors are problems (RFC 9457)."
@@ -20,11 +20,20 @@ ABOUT = "Pictures found by what they show: ITC finds candidates, ITM reranks the
 
 def create_app(settings: Settings) -> FastAPI:
     """Make the HTTP service of a library."""
-    app = Application(title="Sightline", version=version("sightline"), description=ABOUT, lifespan=_lifespan)
+    app = Application(
+        title="Sightline",
+        version=version("sightline"),
+        description=ABOUT,
+        lifespan=_lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        # Both pages of FastAPI load scripts from elsewhere; ours, in routes/docs.py, loads nothing.
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.service = Service(settings)
     app.add_middleware(BodyLimit, limit=settings.upload_bytes)
     problems.add_handlers(app)
-    for noun in (galleries, search, lookup, items, health):
+    for noun in (galleries, search, lookup, items, health, docs):
         app.include_router(noun.router)
     return app
 

@@ -179,6 +179,7 @@ Words = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_with_w
 Name = Annotated[str, Path(description="a gallery's name")]
 ItemId = Annotated[int, Path(alias="id", description="an item's id")]
 Text = Annotated[Words, Query(description="what the pictures should show", examples=["a yellow boat"])]
+MoreText = Annotated[Words | None, Query(description="what the pictures should show besides", examples=["at night"])]
 K = Annotated[int, Query(ge=1, le=MOST_HITS, description="how many hits")]
 Candidates = Annotated[
     int | None,

@@ -40,6 +40,7 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (storage.LeaseLost, 409, None),
     (storage.ModelMismatch, 409, "name"),
     (storage.SchemaOutdated, 503, None),
+    (storage.DatabaseUnreachable, 503, None),
     (storage.StorageError, 400, None),
     (retrieval.EmptyText, 422, "text"),
     (retrieval.NoTexts, 409, "texts"),

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from PIL.Image import Image
 
 from api.errors import DOMAIN, UsageError
-from api.settings import Settings
+from api.settings import Settings, read_settings
 from api.wiring import RENDERED_MODEL, Say, Wiring
 from indexer.build import Builder, Progress, Report
 from indexer.decode import decode, decode_bytes, open_file, thumbnail
@@ -108,7 +108,7 @@ class Sightline:
         self, home: Path | str | None = None, *, settings: Settings | None = None, say: Say | None = None
     ) -> None:
         """Keep everything below `home` (default: the platform's data folder); `say` hears one-line notices."""
-        chosen = settings or Settings()
+        chosen = settings or read_settings()
         if home is not None:
             chosen = chosen.model_copy(update={"home": Path(home)})
         self.settings = chosen
@@ -216,10 +216,22 @@ class Sightline:
         progress: Progress | None = None,
     ) -> Indexed:
         """Make a gallery hold exactly what a folder holds; what did not change is not read again."""
+        return self._index(folder, gallery, model, progress, searching=False)
+
+    def _index(
+        self,
+        folder: Path | str,
+        gallery: str | None,
+        model: str | None,
+        progress: Progress | None,
+        *,
+        searching: bool,
+    ) -> Indexed:
+        """Index; a search does not wait for the network each time that a gallery has no model."""
         place = _existing_folder(folder)
         known = self._known_gallery(place, gallery)
         # The model comes first: where it cannot be had, no empty gallery is left behind.
-        checkpoint = self._model_for(known, place, model or self.settings.model)
+        checkpoint = self._model_for(known, place, model or self.settings.model, searching=searching)
         encoder = None
         if checkpoint is not None:
             self.wiring.announce_download(checkpoint, "encoder")
@@ -427,13 +439,15 @@ class Sightline:
             return name
         return f"{name}-{hashlib.sha256(to_uri(folder).encode()).hexdigest()[:6]}"
 
-    def _model_for(self, gallery: Gallery | None, folder: Path, wanted: str | None) -> Checkpoint | None:
+    def _model_for(
+        self, gallery: Gallery | None, folder: Path, wanted: str | None, *, searching: bool
+    ) -> Checkpoint | None:
         """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
         fixed = gallery.model if gallery else None
         if fixed is not None and wanted is None:
             return self.wiring.checkpoint(fixed)
         if wanted is None:
-            return self.wiring.choose_model(folder)
+            return self.wiring.choose_model(folder, ask_network=gallery is None or not searching)
         checkpoint = self.wiring.checkpoint(wanted)
         if checkpoint.name == RENDERED_MODEL and fixed is None and not self.wiring.is_rendered(folder):
             self.wiring.say(
@@ -462,7 +476,7 @@ class Sightline:
         """Give the gallery that a folder (brought up to date first) or a name means."""
         if Path(target).expanduser().is_dir():
             try:
-                return self.gallery(self.index(target, model=model, progress=progress).gallery)
+                return self.gallery(self._index(target, None, model, progress, searching=True).gallery)
             except GalleryBusy as error:
                 self.wiring.say(f"{error}; searching what is indexed so far")
                 return self.gallery(error.name)

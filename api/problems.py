@@ -15,19 +15,21 @@ from api.errors import DOMAIN, Overloaded, status_of
 from api.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's words, where some versions of Python still have older ones."""
 CLIENT_GONE = 499
 """What logs show of a request that nobody waits for any more; it is never received."""
 
 
 def problem(status: int, detail: str, field: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
     """Make the response of an error."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, field=field)
+    body = Problem(title=_title(status), status=status, detail=detail, field=field)
     return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe in the OpenAPI document which errors a route answers with."""
-    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
+    return {status: {"model": Problem, "description": _title(status)} for status in statuses}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -77,6 +79,10 @@ async def _of_nobody(_request: Request, _error: Exception) -> Response:
 
 async def _of_defect(_request: Request, _error: Exception) -> Response:
     return problem(500, "a defect of the service, not of the request; its log says more")
+
+
+def _title(status: int) -> str:
+    return TITLES.get(status, HTTPStatus(status).phrase)
 
 
 def _sentence(fault: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.errors import UsageError
 
 
 class Settings(BaseSettings):
@@ -42,3 +44,13 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The address of the database."""
         return self.database_url or f"sqlite:///{self.home / 'sightline.db'}"
+
+
+def read_settings() -> Settings:
+    """Read the environment; a value that cannot be is named with its variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = f"SIGHTLINE_{'_'.join(map(str, first['loc'])).upper()}"
+        raise UsageError(variable, f"{variable} is {first['input']!r}: {first['msg'].lower()}") from error

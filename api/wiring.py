@@ -146,7 +146,7 @@ class Wiring:
         self.announce_download(companion(checkpoint, "answerer"), "answerer")
         return self._once("answerer", checkpoint, load.load_answerer)
 
-    def choose_model(self, folder: Path) -> Checkpoint | None:
+    def choose_model(self, folder: Path, *, ask_network: bool) -> Checkpoint | None:
         """Choose the model of a new gallery: the photo model where it can be had, else what the pictures allow.
 
         None means that names and captions are searched; two lines say why and what to do.
@@ -154,7 +154,7 @@ class Wiring:
         wanted = CHECKPOINTS[PHOTO_MODEL]
         if hub.is_cached(wanted, "encoder"):
             return wanted
-        if not self.offline and hub.is_reachable():
+        if ask_network and not self.offline and hub.is_reachable():
             return wanted
         if self.is_rendered(folder):
             return CHECKPOINTS[RENDERED_MODEL]

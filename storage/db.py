@@ -9,9 +9,12 @@ from sqlite3 import OperationalError
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+
+from storage.errors import DatabaseUnreachable
 
 __all__ = ["Database", "Session"]
 
@@ -24,15 +27,13 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Connect lazily to any SQLAlchemy address; the folder of a SQLite file is made."""
-        parsed = make_url(url)
-        self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        if self.is_sqlite:
-            if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
-            _tell_sqlite(self.engine)
-        else:
-            self.engine = create_engine(parsed, pool_pre_ping=True)
+        try:
+            parsed = make_url(url)
+            self.address = parsed.render_as_string(hide_password=True)
+            self.is_sqlite = parsed.get_backend_name() == "sqlite"
+            self.engine = _sqlite(parsed) if self.is_sqlite else create_engine(parsed, pool_pre_ping=True)
+        except (SQLAlchemyError, ImportError) as error:
+            raise DatabaseUnreachable(url.partition("://")[0] + "://...", str(error).splitlines()[0]) from error
         self._writer = self.engine.execution_options(writes=True)
         # SQLite reads one state of the database per transaction by itself; others must be asked to.
         one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -53,6 +54,14 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+    _tell_sqlite(engine)
+    return engine
 
 
 def _tell_sqlite(engine: Engine) -> None:

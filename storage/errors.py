@@ -109,6 +109,14 @@ class SchemaOutdated(StorageError):
         )
 
 
+class DatabaseUnreachable(StorageError):
+    """The database cannot be opened: a wrong address, no permission, no server."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address, self.reason = address, reason
+        super().__init__(f"the database {address} cannot be opened: {reason}")
+
+
 class FaissConflict(StorageError):
     """The faiss module is missing, or two distributions own it."""
 

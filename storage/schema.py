@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from storage.db import Database
-from storage.errors import SchemaOutdated
+from storage.errors import DatabaseUnreachable, SchemaOutdated
 
 HEAD = "0001"
 """The newest revision of `migrations/versions`; a test compares the two, so that a start needs no Alembic import."""
@@ -37,12 +38,15 @@ def require_current(database: Database) -> None:
 
 
 def revision(database: Database) -> str | None:
-    """Read which migration the database is at; None for an empty one."""
-    with database.engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return found
+    """Read which migration the database is at; None for an empty one. This is where a wrong address shows."""
+    try:
+        with database.engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return found
+    except DBAPIError as error:
+        raise DatabaseUnreachable(database.address, str(error.orig).strip().splitlines()[0]) from error
 
 
 @lru_cache

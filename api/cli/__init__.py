@@ -35,7 +35,7 @@ class Commands(click.Group):
         except Exception as error:
             from api.errors import DOMAIN, exit_code
 
-            if not isinstance(error, DOMAIN):
+            if not isinstance(error, (*DOMAIN, OSError)):
                 raise
             click.echo(f"sightline: {error}", err=True)
             raise click.exceptions.Exit(exit_code(error)) from error

@@ -10,7 +10,9 @@ from api.cli.evaluate import print_evaluation
 from api.cli.shared import Bar, hit_line, open_sightline
 
 if TYPE_CHECKING:
-    from api.library import Sightline
+    from pathlib import Path
+
+    from api.library import Indexed, Sightline
     from retrieval.types import Hit
 
 SCENES = 1000
@@ -33,7 +35,7 @@ def command(scenes: int) -> None:
     click.echo(f"Rendering {scenes} postcards into {folder}")
     write_gallery(folder, scenes=scenes, seed=SEED)
     with Bar() as bar:
-        indexed = sightline.index(folder, gallery=GALLERY, model="postcards", progress=bar)
+        indexed = index_anew(sightline, folder, bar)
     click.echo(f"Gallery {indexed.gallery}: {indexed.report.found} pictures, {indexed.report.texts} texts")
     first, *_ = [show_query(sightline, text, indexed.gallery) for text in QUERIES]
     click.echo(f"\nCaption of {name_of(first)}: {sightline.ask(first.id).text}")
@@ -43,6 +45,17 @@ def command(scenes: int) -> None:
     with Bar() as bar:
         print_evaluation(sightline.evaluate(indexed.gallery, queries=HELD_OUT_QUERIES, progress=bar))
     click.echo("\nOpen the service: sightline serve    (in a checkout: .venv/bin/sightline serve)")
+
+
+def index_anew(sightline: Sightline, folder: Path, bar: Bar) -> Indexed:
+    """Index the demo's gallery; one that an older model built is replaced."""
+    from storage.errors import ModelMismatch
+
+    try:
+        return sightline.index(folder, gallery=GALLERY, model="postcards", progress=bar)
+    except ModelMismatch:
+        sightline.remove(GALLERY)
+        return sightline.index(folder, gallery=GALLERY, model="postcards", progress=bar)
 
 
 def show_query(sightline: Sightline, text: str, gallery: str) -> Hit:

@@ -26,10 +26,10 @@ def command(host: str | None, port: int | None, log_level: str, access_log: bool
     import uvicorn
 
     from api.app import create_app
-    from api.settings import Settings
+    from api.settings import read_settings
 
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Settings().model_copy(update=chosen)
+    settings = read_settings().model_copy(update=chosen)
     logging.basicConfig(format="%(levelname)s: %(name)s: %(message)s")
     logging.getLogger("sightline").setLevel(log_level.upper())
     # It complains about every broken form; whoever sent it is told.

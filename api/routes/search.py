@@ -6,7 +6,7 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from api.deps import Candidates, K, Name, Rerank, Text, TextQuery, as_response, service_of
+from api.deps import Candidates, K, MoreText, Name, Rerank, Text, TextQuery, as_response, service_of
 from api.problems import documented
 from api.schemas import PageOut
 from api.uploads import body_schema, read_upload
@@ -37,7 +37,7 @@ async def search(
 async def search_by_picture(
     request: Request,
     name: Name,
-    text: Text | None = None,
+    text: MoreText = None,
     k: K = 10,
     candidates: Candidates = None,
     rerank: Rerank = True,

@@ -73,6 +73,25 @@ def test_k_out_of_range_says_what_would_be_right(run: Run, indexed: Path, k: str
     assert result.stderr == f"sightline: k is {k}; it must lie between 1 and 1000\n"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SIGHTLINE_PORT", "abc", "SIGHTLINE_PORT is 'abc'"),
+        ("SIGHTLINE_DATABASE_URL", "nonsense", "cannot be opened"),
+        ("SIGHTLINE_DATABASE_URL", "oracle9://x", "cannot be opened"),
+        ("SIGHTLINE_DATABASE_URL", "sqlite:////proc/none/x.db", "/proc/none"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = run("galleries")
+    assert result.exit_code in {1, 2}
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_an_empty_query_is_refused(run: Run, indexed: Path) -> None:
     assert run("search", "photos", "  ").exit_code == 2
     assert run("search", "photos").stderr == "sightline: a query needs a text, a picture or both\n"

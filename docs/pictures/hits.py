@@ -1,0 +1,49 @@
+"""Draws docs/pictures/hits.png: what a query finds in the demo's gallery, before and after reranking.
+
+Run after `make demo`: .venv/bin/python docs/pictures/hits.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from api import Sightline
+from indexer.uri import from_uri
+from retrieval.types import Hit
+
+QUERY = "a penguin left of a red car"
+SIDE, GAP, LINE, K = 180, 14, 18, 5
+INK, PAPER = (40, 40, 48), (252, 252, 250)
+
+
+def draw_row(sheet: Image.Image, top: int, title: str, hits: list[Hit]) -> None:
+    """Draw a line of hits with their numbers."""
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen.text((GAP, top), title, INK, ImageFont.load_default(15))
+    for i, hit in enumerate(hits):
+        left = GAP + i * (SIDE + GAP)
+        with Image.open(from_uri(hit.uri)) as picture:
+            sheet.paste(picture.convert("RGB").resize((SIDE, SIDE)), (left, top + 24))
+        said = f"ITC {hit.itc_rank} -> {hit.rank}   similarity {hit.itc_similarity:.2f}"
+        pen.text((left, top + 28 + SIDE), said, INK, font)
+        if hit.match_probability is not None:
+            pen.text((left, top + 28 + SIDE + LINE), f"match {hit.match_probability:.1%}", INK, font)
+
+
+def main() -> None:
+    """Search twice and draw both pages."""
+    library = Sightline()
+    row = SIDE + 2 * LINE + 44
+    sheet = Image.new("RGB", (GAP + K * (SIDE + GAP), GAP + 2 * row), PAPER)
+    first = library.search("postcards", QUERY, k=K, rerank=False)
+    second = library.search("postcards", QUERY, k=K)
+    draw_row(sheet, GAP, f"{QUERY!r}: first stage (ITC)", list(first))
+    draw_row(sheet, GAP + row, f"{QUERY!r}: reranked (ITM over 32 candidates)", list(second))
+    sheet.quantize(96).save(Path(__file__).with_name("hits.png"), optimize=True)
+    library.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -225,6 +225,8 @@ class Builder:
     def _pairs(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
         """Store which text describes which image; without a model, let full-text search read an image's texts."""
         texts = {item.text: item.id for item in self._living("text", source)}
+        if self.encoder and not texts:
+            return
         images = {item.uri: item.id for item in self._living("image", source) if item.state in items.FINDABLE}
         pairs = {
             (texts[text], images[one.file_uri]) for one in described if one.file_uri in images for text in one.texts

@@ -47,7 +47,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sightline = Sightline(settings=settings, say=log.info)
+        self.sightline = Sightline(settings=settings, say=log.warning)
         self.searches: Queue[TextQuery, Page] = Queue(
             "search", self._answer_batch, limit=settings.search_queue, most=BATCH
         )
@@ -152,6 +152,7 @@ async def _result(request: Request, future: asyncio.Future[Result]) -> Result:
         return await future
     except asyncio.CancelledError:
         if gone.done() and not gone.cancelled():
+            gone.result()  # raises where it was not the client that ended it, but the limit of the body
             raise ClientDisconnect from None
         raise
     finally:

@@ -64,13 +64,15 @@ async def _of_validation(_request: Request, error: Exception) -> Response:
 
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = error.detail
+    detail, field = error.detail, getattr(error, "field", None)
     if error.status_code == 404:
         detail = f"there is nothing at {request.url.path}; /docs describes what there is"
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "other methods")
         detail = f"{request.url.path} does not take {request.method}; it takes {allowed}"
-    return problem(error.status_code, detail, getattr(error, "field", None), error.headers)
+    if error.status_code == 400:
+        field = "body"
+    return problem(error.status_code, detail, field, error.headers)
 
 
 async def _of_nobody(_request: Request, _error: Exception) -> Response:

@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 
 
 def write_durably(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the same folder, then put it in place so that no reader sees half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Two threads may make the same file at once: each writes its own, and the last one stays.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:

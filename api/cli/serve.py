@@ -12,9 +12,14 @@ SHUTDOWN_SECONDS = 10
 @click.command("serve")
 @click.option("--host", help="The address to listen on; 127.0.0.1 unless set.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port; 8000 unless set, 0 takes a free one.")
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="How much is logged.")
-@click.option("--access-log", is_flag=True, help="Log every request too.")
-def command(host: str | None, port: int | None, log_level: str, access_log: bool) -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="warning",
+    show_default=True,
+    help="How much is logged; from info on, every request.",
+)
+def command(host: str | None, port: int | None, log_level: str) -> None:
     """Serve all galleries over HTTP; the interface is described at /docs."""
     import logging
     import os
@@ -38,8 +43,8 @@ def command(host: str | None, port: int | None, log_level: str, access_log: bool
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        log_level="warning" if log_level == "info" and not access_log else log_level,
-        access_log=access_log,
+        log_level=log_level,
+        access_log=log_level in ("info", "debug"),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     listener = config.bind_socket()

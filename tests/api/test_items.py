@@ -1,0 +1,160 @@
+"""GET /v1/items/{id}, its picture, and questions about it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from api import Sightline
+from api.app import create_app
+from api.settings import Settings
+
+IsProblem = Callable[[Any, int, str | None], bool]
+
+
+def item_ids(sightline: Sightline) -> dict[str, int]:
+    """The ids of the pictures by file name."""
+    hits = sightline.search("photos", "x", k=100, rerank=False)
+    return {hit.uri.rpartition("/")[2]: hit.id for hit in hits}
+
+
+@pytest.fixture
+def ids(sightline: Sightline, gallery: str) -> dict[str, int]:
+    return item_ids(sightline)
+
+
+def test_an_item_tells_what_is_known_of_it(client: TestClient, ids: dict[str, int], photos: Path) -> None:
+    body = client.get(f"/v1/items/{ids['a.png']}").json()
+    assert body.pop("content_hash")
+    assert body == {
+        "id": ids["a.png"],
+        "kind": "image",
+        "uri": str(photos / "a.png"),
+        "size": (photos / "a.png").stat().st_size,
+        "width": 8,
+        "height": 8,
+        "text": None,
+    }
+
+
+@pytest.mark.parametrize("path", ["", "/image", "/thumbnail", "/ask"])
+@pytest.mark.parametrize("item_id", [0, -1, 999, 1 << 53, 1 << 63, 10**30])
+def test_an_unknown_item_is_404(client: TestClient, problem: IsProblem, item_id: int, path: str) -> None:
+    address = f"/v1/items/{item_id}{path}"
+    assert problem(client.post(address) if path == "/ask" else client.get(address), 404, "id")
+
+
+def test_an_id_is_a_whole_number(client: TestClient, problem: IsProblem) -> None:
+    for word in ("a", "1.5", "1e3", "9" * 5000):
+        assert problem(client.get(f"/v1/items/{word}"), 422, "id")
+
+
+def test_the_original_is_given_byte_for_byte(client: TestClient, ids: dict[str, int], photos: Path) -> None:
+    answer = client.get(f"/v1/items/{ids['a.png']}/image")
+    assert answer.content == (photos / "a.png").read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-disposition"] == "inline; filename*=UTF-8''a.png"
+
+
+def test_a_known_picture_is_not_sent_again(client: TestClient, ids: dict[str, int]) -> None:
+    for path in ("image", "thumbnail"):
+        address = f"/v1/items/{ids['a.png']}/{path}"
+        tag = client.get(address).headers["etag"]
+        again = client.get(address, headers={"if-none-match": tag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+
+
+def test_the_type_is_what_the_bytes_say_and_names_do_no_harm(
+    sightline: Sightline, photos: Path, settings: Settings
+) -> None:
+    name = 'caf\u00e9 "x"\r\nSet-Cookie: a=b; \udcff.html'
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(photos / name, "GIF")
+    Image.new("RGB", (9, 9), (1, 2, 4)).save(photos / "odd.png", "TGA")
+    sightline.index(photos, gallery="photos", model="hashing")
+    ids = item_ids(sightline)
+    with TestClient(create_app(settings)) as client:
+        answers = [client.get(f"/v1/items/{ids[one]}/image") for one in ids if one.endswith((".html", "odd.png"))]
+    kinds = {answer.headers["content-type"]: answer for answer in answers}
+    assert set(kinds) == {"image/gif", "application/octet-stream"}
+    assert "set-cookie" not in kinds["image/gif"].headers
+    disposition = kinds["image/gif"].headers["content-disposition"]
+    assert disposition.startswith("inline; filename*=UTF-8''caf%C3%A9%20%22x%22%0D%0ASet-Cookie%3A")
+
+
+def test_a_picture_that_is_gone_or_changed_is_410(
+    client: TestClient, problem: IsProblem, ids: dict[str, int], photos: Path
+) -> None:
+    (photos / "a.png").unlink()
+    (photos / "b.png").write_bytes((photos / "c.png").read_bytes() + b"more")
+    (photos / "c.png").unlink()
+    (photos / "c.png").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        for path in ("image", "thumbnail"):
+            assert problem(client.get(f"/v1/items/{ids[name]}/{path}"), 410, "id")
+
+
+def test_a_thumbnail_is_small_and_made_once(
+    sightline: Sightline, photos: Path, settings: Settings, paint: Callable[..., Path]
+) -> None:
+    paint(photos / "large.png", size=(2000, 1000))
+    sightline.index(photos, gallery="photos", model="hashing")
+    large = item_ids(sightline)["large.png"]
+    with TestClient(create_app(settings)) as client:
+        first = client.get(f"/v1/items/{large}/thumbnail")
+        (photos / "large.png").unlink()
+        assert client.get(f"/v1/items/{large}/thumbnail").content == first.content
+    assert first.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(first.content)).size == (320, 160)
+
+
+def test_a_text_has_no_picture(client: TestClient, problem: IsProblem, sightline: Sightline, photos: Path) -> None:
+    (text,) = sightline.lookup(photos / "a.png", "photos", k=1, rerank=False)
+    assert client.get(f"/v1/items/{text.id}").json()["kind"] == "text"
+    assert problem(client.get(f"/v1/items/{text.id}/image"), 422, "id")
+    assert problem(client.get(f"/v1/items/{text.id}/thumbnail"), 422, "id")
+    assert problem(client.post(f"/v1/items/{text.id}/ask"), 422, "id")
+
+
+def test_a_picture_is_described_or_answers_a_question(cards: TestClient, cards_home: Path) -> None:
+    library = Sightline(settings=Settings(home=cards_home, offline=True))
+    caption, answer = library.ask(1), library.ask(1, "where is it ?")
+    library.close()
+    for described in (cards.post("/v1/items/1/ask"), cards.post("/v1/items/1/ask", json={})):
+        assert described.json() == {"item_id": 1, "question": None, "text": caption.text, "model": "postcards"}
+    assert cards.post("/v1/items/1/ask", json={"question": "where is it ?"}).json()["text"] == answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"question": ""}', "question"),
+        (b'{"question": " "}', "question"),
+        (b'{"question": 5}', "question"),
+        (b'{"question": "\\ud800"}', "question"),
+        (b'{"question": "' + b"x" * 10_001 + b'"}', "question"),
+        (b'{"frage": "x"}', "frage"),
+        (b"[]", "body"),
+        (b"{", "body"),
+    ],
+)
+def test_a_bad_question_is_named(
+    client: TestClient, problem: IsProblem, ids: dict[str, int], body: bytes, field: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    assert problem(client.post(f"/v1/items/{ids['a.png']}/ask", content=body, headers=headers), 422, field)
+
+
+def test_a_question_that_is_no_text_is_named(client: TestClient, problem: IsProblem, ids: dict[str, int]) -> None:
+    headers = {"content-type": "application/json"}
+    assert problem(client.post(f"/v1/items/{ids['a.png']}/ask", content=b"\xff", headers=headers), 400, "body")
+
+
+def test_a_model_that_cannot_answer_is_409(client: TestClient, problem: IsProblem, ids: dict[str, int]) -> None:
+    assert problem(client.post(f"/v1/items/{ids['a.png']}/ask"), 409, "name")

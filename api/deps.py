@@ -17,9 +17,11 @@ from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api.doors.pages import MOST_CANDIDATES, MOST_HITS
 from api.errors import DOMAIN, Closing
-from api.library import MOST_CANDIDATES, MOST_HITS, Page, Sightline
+from api.library import Sightline
 from api.queues import Queue, call_each
+from api.results import Page
 from api.settings import Settings
 
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from api.library import Evaluated, Indexed, ModelRow, Page
+from api.results import Evaluated, Indexed, ModelRow, Page
 from retrieval.types import Answer
 from storage.galleries import GallerySummary
 from storage.items import Item

@@ -12,7 +12,8 @@ from api.cli.shared import Bar, hit_line, open_sightline
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from api.library import Indexed, Sightline
+    from api.library import Sightline
+    from api.results import Indexed
     from retrieval.types import Hit
 
 SCENES = 1000

@@ -9,7 +9,7 @@ import click
 from api.cli.shared import Bar, as_json, open_sightline, print_json
 
 if TYPE_CHECKING:
-    from api.library import Evaluated
+    from api.results import Evaluated
 
 
 @click.command("evaluate")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from api.library import Page, Sightline
+    from api.library import Sightline
+    from api.results import Page
     from retrieval.types import Hit
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from api import Sightline
-from api.library import Indexed
+from api.results import Indexed
 from indexer.errors import BadCaptions
 from indexer.uri import from_uri, to_uri
 from retrieval.first_stage import vectors_of

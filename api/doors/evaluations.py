@@ -1,0 +1,53 @@
+"""A gallery with pairs is measured, and the result is kept."""
+
+from __future__ import annotations
+
+from api.doors.pages import require_model
+from api.results import Evaluated
+from api.wiring import Wiring
+from indexer.build import Progress
+from retrieval.evaluation import run as evaluation
+from storage import evaluations
+from storage.galleries import Gallery
+
+LEAST_CANDIDATES = 10
+"""recall@10 needs ten places, however few are reranked."""
+
+
+def evaluate(
+    wiring: Wiring,
+    gallery: Gallery,
+    *,
+    candidates: int | None,
+    rerank: bool,
+    queries: int | None,
+    seed: int,
+    progress: Progress,
+) -> Evaluated:
+    """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result."""
+    model = require_model(gallery, "an evaluation")
+    encoder = wiring.encoder_of(gallery)
+    reranker = wiring.reranker_of(gallery) if rerank else None
+    depth = max(candidates or wiring.depth(gallery), LEAST_CANDIDATES)
+    with wiring.database.reading() as session:
+        images = wiring.snapshots.newest(session, gallery, "image")
+        texts = wiring.snapshots.newest(session, gallery, "text")
+        progress.begin("queries", evaluation.total_queries(session, gallery.id, queries))
+        directions = evaluation.run(
+            session,
+            images,
+            texts,
+            encoder,
+            reranker,
+            candidates=depth,
+            queries=queries,
+            seed=seed,
+            advance=progress.advance,
+        )
+    settings = {"candidates": depth, "rerank": reranker is not None, "queries": queries, "seed": seed}
+    measures = {one.name: {"before": one.before, "after": one.after} for one in directions}
+    with wiring.database.writing() as session:
+        stored = evaluations.store(
+            session, gallery.id, revision=images.revision, model=model, settings=settings, measures=measures
+        )
+    return Evaluated(stored, gallery.name, model, images.revision, depth, tuple(directions))

@@ -1,0 +1,184 @@
+"""Folders become galleries: which gallery, which model, and the index run itself."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from api.errors import UsageError
+from api.results import Indexed
+from api.wiring import RENDERED_MODEL, Wiring
+from indexer.build import Builder, Progress, Report
+from indexer.errors import SourceMissing
+from indexer.uri import to_uri
+from retrieval.models.checkpoints import Checkpoint
+from retrieval.models.roles import Encoder
+from storage import galleries, jobs
+from storage.db import Session
+from storage.errors import GalleryBusy
+from storage.galleries import Gallery
+
+BATCH_WITHOUT_MODEL = 32
+
+
+def index(
+    wiring: Wiring,
+    folder: Path | str,
+    *,
+    gallery: str | None,
+    model: str | None,
+    progress: Progress,
+    ask_network: bool = True,
+) -> Indexed:
+    """Make a gallery hold exactly what a folder holds.
+
+    The model comes first: where it cannot be had, no empty gallery is left behind. `ask_network` lets a gallery
+    without a model look for one on the hub again.
+    """
+    place = _existing(folder)
+    known = _known_gallery(wiring, place, gallery)
+    checkpoint = _choose_model(wiring, known, place, model or wiring.settings.model, ask_network=ask_network)
+    encoder = None
+    if checkpoint is not None:
+        wiring.announce_download(checkpoint, "encoder")
+        encoder = wiring.encoder(checkpoint)
+    with wiring.database.writing() as session:
+        chosen = known or galleries.create(session, gallery or _free_name(session, place))
+        if checkpoint is not None and encoder is not None:
+            chosen = _fix_model(session, chosen, checkpoint, encoder)
+    builder = Builder(
+        wiring.database,
+        wiring.snapshots,
+        chosen,
+        encoder,
+        progress,
+        pixel_limit=wiring.settings.pixel_limit,
+        batch=wiring.batch(checkpoint) if checkpoint else BATCH_WITHOUT_MODEL,
+        threads=wiring.settings.decode_threads,
+    )
+    report = _run_as_job(wiring, chosen, builder, place)
+    return Indexed(chosen.name, chosen.model, by_name(wiring, chosen.name).revision, report)
+
+
+def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Progress) -> Gallery:
+    """Give the gallery that a folder (brought up to date first) or a name means."""
+    if Path(named).expanduser().is_dir():
+        try:
+            indexed = index(wiring, named, gallery=None, model=model, progress=progress, ask_network=False)
+            return by_name(wiring, indexed.gallery)
+        except GalleryBusy as error:
+            wiring.say(f"{error}; searching what is indexed so far")
+            return by_name(wiring, error.name)
+    if isinstance(named, Path) or "/" in named or named.startswith("."):
+        raise SourceMissing(Path(named))
+    return by_name(wiring, named)
+
+
+def by_name(wiring: Wiring, name: str) -> Gallery:
+    """Find a gallery by name."""
+    with wiring.database.reading() as session:
+        return galleries.by_name(session, name)
+
+
+def name_of(wiring: Wiring, named: str) -> str:
+    """Give the name of the gallery that a name or a folder means, without indexing anything."""
+    if Path(named).expanduser().is_dir():
+        with wiring.database.reading() as session:
+            found = galleries.by_source(session, to_uri(Path(named).expanduser().resolve()))
+        if found is not None:
+            return found.name
+    return named
+
+
+def remove(wiring: Wiring, name: str) -> None:
+    """Forget a gallery; the pictures stay where they are."""
+    with wiring.database.writing() as session:
+        gallery = galleries.by_name(session, name)
+        galleries.acquire_lease(session, gallery, galleries.new_holder())
+        galleries.remove(session, gallery.id)
+    wiring.snapshots.drop_files(gallery.id)
+
+
+def _existing(folder: Path | str) -> Path:
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        raise SourceMissing(place)
+    return place.resolve()
+
+
+def _known_gallery(wiring: Wiring, folder: Path, name: str | None) -> Gallery | None:
+    """Find the gallery of a folder, if there is one: by the given name, else by the folder itself."""
+    with wiring.database.reading() as session:
+        if name is None:
+            return galleries.by_source(session, to_uri(folder))
+        if not galleries.exists(session, name):
+            galleries.check_name(name)
+            return None
+        known = galleries.by_name(session, name)
+    _check_apart(folder, known)
+    return known
+
+
+def _check_apart(folder: Path, gallery: Gallery) -> None:
+    """A file may lie below one folder of a gallery only: otherwise it would come and go twice."""
+    place = to_uri(folder)
+    for source in gallery.sources:
+        if source != place and (f"{place}/".startswith(f"{source}/") or f"{source}/".startswith(f"{place}/")):
+            raise UsageError("folder", f"{place} and {source}, of which {gallery.name} is made, lie inside each other")
+
+
+def _free_name(session: Session, folder: Path) -> str:
+    """Name a gallery after its folder; where that name is taken, add the start of the path's digest."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:48] or "pictures"
+    if not galleries.exists(session, name):
+        return name
+    return f"{name}-{hashlib.sha256(to_uri(folder).encode()).hexdigest()[:6]}"
+
+
+def _choose_model(
+    wiring: Wiring, gallery: Gallery | None, folder: Path, wanted: str | None, *, ask_network: bool
+) -> Checkpoint | None:
+    """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
+    fixed = gallery.model if gallery else None
+    if wanted is None and fixed is not None:
+        return wiring.checkpoint(fixed)
+    if wanted is None:
+        return wiring.choose_model(folder, ask_network=gallery is None or ask_network)
+    checkpoint = wiring.checkpoint(wanted)
+    if checkpoint.name == RENDERED_MODEL and fixed is None and not wiring.is_rendered(folder):
+        wiring.say(
+            f"{RENDERED_MODEL} has seen drawn postcards only: on photographs its similarities and match "
+            "probabilities mean little."
+        )
+    return checkpoint
+
+
+def _fix_model(session: Session, gallery: Gallery, checkpoint: Checkpoint, encoder: Encoder) -> Gallery:
+    return galleries.fix_model(
+        session,
+        gallery,
+        model=checkpoint.name,
+        fingerprint=encoder.fingerprint,
+        dimension=encoder.dimension,
+        vectors=encoder.vectors,
+    )
+
+
+def _run_as_job(wiring: Wiring, gallery: Gallery, builder: Builder, folder: Path) -> Report:
+    """Run the builder and keep a row of how it went."""
+    with wiring.database.writing() as session:
+        job = jobs.start(session, gallery.id, "index")
+    state = "failed"
+    try:
+        report = builder.run(folder)
+        state = "done"
+        return report
+    except KeyboardInterrupt:
+        state = "stopped"
+        raise
+    finally:
+        counts = asdict(builder.report) | {"failed": len(builder.report.failed)}
+        with wiring.database.writing() as session:
+            jobs.finish(session, job, state=state, report=counts)

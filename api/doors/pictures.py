@@ -1,0 +1,135 @@
+"""Pictures from wherever they come, the items behind them, and what is said about them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL.Image import Image
+
+from api.errors import UsageError
+from api.wiring import Wiring
+from indexer.decode import decode, decode_bytes, open_file, thumbnail
+from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, SourceMissing
+from indexer.uri import from_uri, to_uri
+from retrieval import ask as asking
+from retrieval.models.checkpoints import Checkpoint
+from retrieval.types import Answer
+from storage import galleries, items
+from storage.items import Item
+
+Picture = Image | Path | str | bytes
+"""A decoded picture, a file, or a file's content."""
+
+THUMBNAIL_SIDE = 320
+
+
+def read(wiring: Wiring, picture: Picture) -> Image:
+    """Decode a picture; what is wrong with it is said together with where it came from."""
+    limit = wiring.settings.pixel_limit
+    if isinstance(picture, bytes):
+        try:
+            return decode_bytes(picture, pixel_limit=limit)
+        except DecodeFailed as error:
+            sentence = f"the picture cannot be read: {error.reason}; send a JPEG, PNG, WebP, HEIC or the like"
+            raise DecodeFailed(sentence) from error
+    if isinstance(picture, (str, Path)):
+        path = Path(picture).expanduser()
+        if not path.is_file():
+            raise SourceMissing(path)
+        try:
+            return decode(path, pixel_limit=limit)
+        except DecodeFailed as error:
+            raise DecodeFailed(f"{path}: {error.reason}") from error
+    return picture
+
+
+def item(wiring: Wiring, item_id: int) -> Item:
+    """Find a living item."""
+    with wiring.database.reading() as session:
+        return items.by_id(session, item_id)
+
+
+def original(wiring: Wiring, item_id: int) -> tuple[Item, BinaryIO]:
+    """Open the file of an item's picture, which must be as it was when it was indexed."""
+    found = _image_item(wiring, item_id)
+    try:
+        file = open_file(from_uri(found.uri))
+    except DecodeFailed as error:
+        raise OriginalMissing(found.uri) from error
+    status = os.fstat(file.fileno())
+    if (status.st_size, status.st_mtime_ns) != (found.size, found.mtime_ns):
+        file.close()
+        raise OriginalChanged(found.uri)
+    return found, file
+
+
+def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:
+    """Give a small JPEG of an item's picture, made once for each content."""
+    found = _image_item(wiring, item_id)
+    if found.content_hash is None:
+        raise OriginalMissing(found.uri)
+    name = f"{found.content_hash}-{THUMBNAIL_SIDE}.jpg"
+
+    def make() -> bytes:
+        return thumbnail(wiring.originals.open(found), side=THUMBNAIL_SIDE)
+
+    return found, wiring.blobs.get_or_make(name, make)
+
+
+def item_behind(wiring: Wiring, what: int | Picture) -> Item | None:
+    """Find the item that an id, a number in text or an indexed file means."""
+    if isinstance(what, int) or (isinstance(what, str) and what.isdigit() and not Path(what).exists()):
+        return _image_item(wiring, int(what))
+    if isinstance(what, (str, Path)):
+        with wiring.database.reading() as session:
+            found = items.by_uri(session, to_uri(Path(what).expanduser().resolve()))
+        if found is not None and wiring.originals.is_current(found):
+            return found
+    return None
+
+
+def gallery_of(wiring: Wiring, picture: Path | str) -> str | None:
+    """Give the name of the gallery that a file belongs to, or of the only gallery there is."""
+    found = item_behind(wiring, str(picture))
+    with wiring.database.reading() as session:
+        if found is not None:
+            return galleries.by_id(session, found.gallery_id).name
+        names = [summary.name for summary in galleries.summaries(session)]
+    return names[0] if len(names) == 1 else None
+
+
+def model_for(wiring: Wiring, picture: object) -> Checkpoint:
+    """Choose a model for a picture of no gallery: the setting's, else what the picture allows."""
+    if wiring.settings.model is not None:
+        return wiring.checkpoint(wiring.settings.model)
+    return wiring.model_of_picture(Path(picture) if isinstance(picture, (str, Path)) else None)
+
+
+def ask(wiring: Wiring, what: int | Picture, question: str | None, *, model: str | None) -> Answer:
+    """Describe an item or a picture, or answer a question about it."""
+    found = item_behind(wiring, what)
+    if found is not None:
+        picture, item_id = wiring.originals.open(found), found.id
+    else:
+        assert not isinstance(what, int)
+        picture, item_id = read(wiring, what), None
+    checkpoint = _asked_model(wiring, found, what, model)
+    if question is None:
+        return asking.caption(picture, wiring.captioner(checkpoint), item_id=item_id)
+    return asking.ask(picture, question, wiring.answerer(checkpoint), item_id=item_id)
+
+
+def _asked_model(wiring: Wiring, found: Item | None, what: object, model: str | None) -> Checkpoint:
+    if model is None and found is not None:
+        with wiring.database.reading() as session:
+            model = galleries.by_id(session, found.gallery_id).model
+    return wiring.checkpoint(model) if model else model_for(wiring, what)
+
+
+def _image_item(wiring: Wiring, item_id: int) -> Item:
+    found = item(wiring, item_id)
+    if found.kind != "image":
+        raise UsageError("id", f"item {found.id} is a {found.kind}; this needs the id of a picture")
+    return found

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.deps import Service
-from api.limits import BodyLimit
+from api.limits import BodyLimit, HeadAsGet
 from api.routes import docs, galleries, health, items, lookup, search
 from api.settings import Settings
 
@@ -32,6 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = Service(settings)
     app.add_middleware(BodyLimit, limit=settings.upload_bytes)
+    app.add_middleware(HeadAsGet)
     problems.add_handlers(app)
     for noun in (galleries, search, lookup, items, health, docs):
         app.include_router(noun.router)

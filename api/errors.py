@@ -46,6 +46,7 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (retrieval.NoTexts, 409, "texts"),
     (retrieval.NoPairs, 409, "name"),
     (retrieval.RoleMissing, 409, "name"),
+    (retrieval.NoModel, 409, "name"),
     (retrieval.WeightsMissing, 503, None),
     (retrieval.PictureGone, 410, "id"),
     (retrieval.RetrievalError, 400, None),

@@ -52,7 +52,7 @@ class Sightline:
         if home is not None:
             chosen = chosen.model_copy(update={"home": Path(home)})
         self.settings = chosen
-        self.wiring = Wiring(chosen, say or logging.getLogger("sightline").info)
+        self.wiring = Wiring(chosen, say or logging.getLogger("sightline").warning)
 
     def close(self) -> None:
         """Return what is open; the object is of no use afterwards."""

@@ -1,4 +1,4 @@
-"""The largest request body: refused by its stated length without being read, or counted while it streams."""
+"""What holds for every request: the largest body, counted or refused unread, and HEAD beside GET."""
 
 from __future__ import annotations
 
@@ -56,3 +56,16 @@ class BodyLimit:
 
 def _sentence(limit: int) -> str:
     return f"the body is too large; at most {limit} bytes are taken"
+
+
+class HeadAsGet:
+    """Answers HEAD wherever GET is answered (RFC 9110, 9.3.2); the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route HEAD as GET; the server keeps its own scope and knows that no body is wanted."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)

@@ -99,11 +99,12 @@ class AnswerOut(BaseModel):
     question: str | None
     text: str
     model: str
+    unknown_words: list[str] = Field(description="words of the question that the model does not know")
 
     @classmethod
     def of(cls, answer: Answer) -> AnswerOut:
         """Shape an answer."""
-        return cls(**asdict(answer))
+        return cls(**asdict(answer) | {"unknown_words": list(answer.unknown_words)})
 
 
 class IndexedOut(BaseModel):
@@ -161,6 +162,8 @@ class ModelOut(BaseModel):
     family: str
     roles: list[str]
     image_size: int
+    text_length: int
+    protocol: str
     licence: str
     download_bytes: int | None
     cached: bool
@@ -174,6 +177,8 @@ class ModelOut(BaseModel):
             family=one.family,
             roles=list(one.roles),
             image_size=one.image_size,
+            text_length=one.text_length,
+            protocol=one.protocol,
             licence=one.licence,
             download_bytes=one.download_bytes,
             cached=row.cached,

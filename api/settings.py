@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.errors import UsageError
@@ -14,7 +15,7 @@ from api.errors import UsageError
 class Settings(BaseSettings):
     """Everything that can be set, each as SIGHTLINE_<NAME> in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SIGHTLINE_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(default_factory=lambda: user_data_path("sightline"))
     """Where the database, the vectors and the thumbnails lie."""
@@ -22,8 +23,8 @@ class Settings(BaseSettings):
     """Any SQLAlchemy address; a SQLite file in `home` when unset."""
     model: str | None = None
     """The model of new galleries: a name, a Hugging Face id or a folder."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What models run on; auto takes a GPU where there is one."""
     offline: bool = False
     """Never ask the network for weights."""
     pixel_limit: int = Field(default=100_000_000, gt=0)
@@ -39,6 +40,11 @@ class Settings(BaseSettings):
     """First-stage queries that may wait; more get 429."""
     rerank_queue: int = Field(default=32, gt=0)
     """Reranked queries, lookups and questions that may wait; more get 429."""
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser()
 
     @property
     def database(self) -> str:

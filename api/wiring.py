@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
+from api.errors import UsageError
 from api.settings import Settings
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
 from indexer.originals import check_unchanged, open_original
 from indexer.sources.folder import looks_rendered
-from retrieval.errors import PictureGone
+from retrieval.errors import PictureGone, UnknownModel, WeightsMissing
 from retrieval.models import hub, load
 from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint, companion, resolve
 from retrieval.models.roles import Answerer, Captioner, Encoder
@@ -152,9 +153,7 @@ class Wiring:
         None means that names and captions are searched; two lines say why and what to do.
         """
         wanted = CHECKPOINTS[PHOTO_MODEL]
-        if hub.is_cached(wanted, "encoder"):
-            return wanted
-        if ask_network and not self.offline and hub.is_reachable():
+        if hub.is_cached(wanted, "encoder") or (ask_network and self._fetch(wanted)):
             return wanted
         if self.is_rendered(folder):
             return CHECKPOINTS[RENDERED_MODEL]
@@ -164,6 +163,18 @@ class Wiring:
             f"sightline index {folder} --model {PHOTO_MODEL} ({_megabytes(wanted)} MB)"
         )
         return None
+
+    def _fetch(self, checkpoint: Checkpoint) -> bool:
+        """Download weights that nobody asked for by name; where that fails there is another way to go on."""
+        if self.offline or not hub.is_reachable():
+            return False
+        self.announce_download(checkpoint, "encoder")
+        try:
+            hub.locate(checkpoint, "encoder", offline=False)
+        except (WeightsMissing, UnknownModel) as error:
+            self.say(str(error))
+            return False
+        return True
 
     def model_of_picture(self, path: Path | None) -> Checkpoint:
         """Choose a model for one picture of no gallery; WeightsMissing where none can be had."""
@@ -206,6 +217,8 @@ class Wiring:
 
     def _once(self, role: str, checkpoint: Checkpoint, loader: Callable[..., Model]) -> Model:
         device = None if self.settings.device == "auto" else self.settings.device
+        if device == "cuda" and load.device_kind() != "cuda":
+            raise UsageError("SIGHTLINE_DEVICE", "SIGHTLINE_DEVICE is cuda, but torch sees no CUDA device; unset it")
         with self._lock:
             key = (role, checkpoint.name)
             if key not in self._models:

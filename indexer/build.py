@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,13 +17,12 @@ from PIL.Image import Image
 
 from indexer.publish import Batch, Publisher
 from indexer.scan import Examined, ahead, compare, examine
-from indexer.sources.folder import CaptionRecord, captions, records
+from indexer.sources.folder import CaptionRecord, FailedRecord, records
 from indexer.uri import to_uri
-from storage import galleries, items
+from storage import items
 from storage.db import Database
 from storage.galleries import Gallery
 from storage.items import Item, NewItem
-from storage.lease import write_lease
 from storage.snapshots import Snapshots
 
 Float32 = NDArray[np.float32]
@@ -90,25 +90,25 @@ class Builder:
     threads: int
     report: Report = field(default_factory=Report)
 
-    def run(self, folder: Path) -> Report:
-        """Make the gallery hold exactly what the folder holds."""
+    def run(self, folder: Path, described: Sequence[CaptionRecord], *, holder: str) -> Report:
+        """Make the gallery hold exactly what the folder holds and what its captions say.
+
+        `holder` holds the gallery's lease.
+        """
         source = to_uri(folder)
-        described = list(captions(folder))
-        with self.database.writing() as session:
-            galleries.add_source(session, self.gallery.id, source)
-        with write_lease(self.database, self.gallery) as holder:
-            publisher = Publisher(self.database, self.snapshots, self.gallery, holder)
-            publisher.repair()
-            self._images(folder, source, publisher)
-            self._texts(source, described, publisher)
-            self._pairs(source, described, publisher)
-            publisher.seal()
+        publisher = Publisher(self.database, self.snapshots, self.gallery, holder)
+        publisher.repair()
+        self._images(folder, source, publisher)
+        self._texts(source, described, publisher)
+        self._pairs(source, described, publisher)
+        publisher.seal()
         return self.report
 
     def _images(self, folder: Path, source: str, publisher: Publisher) -> None:
         known = self._living("image", source)
         scan = compare(records(folder), {item.uri: item for item in known}, self._is_findable)
         self.report.found, self.report.unchanged, self.report.failed = scan.found, scan.unchanged, scan.failed
+        self._keep_unreadable(source, scan.unreadable, {item.uri: item for item in known}, publisher)
         moved = scan.gone_by_content()
         look = partial(
             examine,
@@ -128,6 +128,17 @@ class Builder:
             with publisher.publishing() as session:
                 items.bury(session, left)
         self.report.removed = len(left)
+
+    def _keep_unreadable(
+        self, source: str, unreadable: Sequence[FailedRecord], known: dict[str, Item], publisher: Publisher
+    ) -> None:
+        """Keep files and folders that could not even be looked at, with their reasons."""
+        self.report.failed += [(record.uri, record.reason) for record in unreadable]
+        new = [one for one in unreadable if one.uri not in known or known[one.uri].reason != one.reason]
+        if new:
+            replaced = [known[one.uri].id for one in new if one.uri in known]
+            failed = [(NewItem("image", one.uri, source), one.reason) for one in new]
+            publisher.publish(Batch("image", (), replaced, failed), None)
 
     def _image_batch(
         self, source: str, batch: Sequence[Examined], moved: dict[str | None, list[Item]], publisher: Publisher
@@ -225,7 +236,7 @@ class Builder:
     def _pairs(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
         """Store which text describes which image; without a model, let full-text search read an image's texts."""
         texts = {item.text: item.id for item in self._living("text", source)}
-        if self.encoder and not texts:
+        if self.encoder and not texts and not described:
             return
         images = {item.uri: item.id for item in self._living("image", source) if item.state in items.FINDABLE}
         pairs = {
@@ -233,6 +244,8 @@ class Builder:
         }
         bodies = {} if self.encoder else _bodies(source, described, images)
         self.report.pairs = len(pairs)
+        nameless = {one.file_uri for one in described} - {item.uri for item in self._living("image", source)}
+        self.report.failed += [(uri, "captions.jsonl names it, but there is no such file") for uri in sorted(nameless)]
         with self.database.reading() as session:
             before = items.words(session, self.gallery.id) if bodies else {}
             bodies = {item_id: body for item_id, body in bodies.items() if before.get(item_id) != body}
@@ -249,8 +262,10 @@ class Builder:
 
 def _bodies(source: str, described: Sequence[CaptionRecord], images: dict[str, int]) -> dict[int, str]:
     """Say for each image what full-text search reads: its name below the source and its captions."""
-    said = {one.file_uri: " ".join(one.texts) for one in described}
-    return {item_id: f"{_name(source, uri)} {said.get(uri, '')}".strip() for uri, item_id in images.items()}
+    said: dict[str, list[str]] = defaultdict(list)
+    for one in described:
+        said[one.file_uri] += one.texts
+    return {item_id: " ".join([_name(source, uri), *said[uri]]) for uri, item_id in images.items()}
 
 
 def _name(source: str, uri: str) -> str:

@@ -19,6 +19,8 @@ from indexer.colour import as_seen
 from indexer.errors import DecodeFailed
 
 PIXEL_LIMIT = 100_000_000
+# Resizing a line of pixels needs memory by its length, however small the file.
+SIDE_LIMIT = 100_000
 THUMBNAIL_TYPE = "image/jpeg"
 
 # Raster formats only: nothing that starts another program (PostScript), draws (WMF) or holds other files (IPTC, ICNS).
@@ -138,6 +140,8 @@ def _check_size(size: tuple[int, int], pixel_limit: int) -> None:
     width, height = size
     if width * height > pixel_limit:
         raise DecodeFailed(f"too large: {width} x {height} pixels, the limit is {pixel_limit}")
+    if max(size) > SIDE_LIMIT:
+        raise DecodeFailed(f"too large: {width} x {height} pixels, a side may have {SIDE_LIMIT}")
 
 
 def _let_pillow_open(pixel_limit: int) -> None:
@@ -247,3 +251,8 @@ def unreadable(error: OSError | ValueError) -> str:
     """Word what the operating system said about a file, as a reason."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"unreadable: {reason.lower()}"
+
+
+def may_pass(reason: str) -> bool:
+    """Say whether a reason lies in the surroundings and not in the content: permissions, limits, memory."""
+    return reason.startswith(("unreadable", "too large", "cannot be resized"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from PIL.Image import Image
 
 from indexer.decode import PIXEL_LIMIT, decode
 from indexer.errors import OriginalChanged, OriginalMissing
 from indexer.uri import from_uri
+
+LATEST = (1 << 63) - 1
+"""Databases hold 64-bit integers: nanoseconds up to the year 2262."""
 
 
 def open_original(uri: str, *, size: int, mtime_ns: int, pixel_limit: int = PIXEL_LIMIT) -> Image:
@@ -20,11 +25,16 @@ def open_original(uri: str, *, size: int, mtime_ns: int, pixel_limit: int = PIXE
     return image
 
 
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Give the size and the date (nanoseconds) by which a file is recognised; a date beyond 2262 is that of 2262."""
+    return status.st_size, max(-LATEST, min(status.st_mtime_ns, LATEST))
+
+
 def check_unchanged(uri: str, *, size: int, mtime_ns: int) -> None:
     """Raise OriginalMissing or OriginalChanged unless the file is there with this size and date."""
     try:
         found = from_uri(uri).stat()
     except (OSError, ValueError):  # ValueError: a name with a zero byte, which no file has
         raise OriginalMissing(uri) from None
-    if (found.st_size, found.st_mtime_ns) != (size, mtime_ns):
+    if stamp(found) != (size, mtime_ns):
         raise OriginalChanged(uri)

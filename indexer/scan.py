@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from indexer.decode import content_hash, decode
+from indexer.decode import content_hash, decode, may_pass
 from indexer.errors import DecodeFailed
 from indexer.sources.folder import FailedRecord, FileRecord, Record
 from storage.items import Item
@@ -39,6 +39,7 @@ class Scan:
     found: int = 0
     unchanged: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[FailedRecord] = field(default_factory=list)
 
     def gone_by_content(self) -> dict[str | None, list[Item]]:
         """Group the items whose file is gone by content: a new file with such a content is a renamed one."""
@@ -67,7 +68,8 @@ def compare(records: Iterable[Record], known: dict[str, Item], is_current: Calla
     scan = Scan(gone=dict(known))
     for record in records:
         if isinstance(record, FailedRecord):
-            scan.failed.append((record.uri, record.reason))
+            scan.found += 1
+            scan.unreadable.append(record)
             below = record.uri.rstrip("/") + "/"
             scan.gone = {
                 uri: item for uri, item in scan.gone.items() if uri != record.uri and not uri.startswith(below)
@@ -77,7 +79,7 @@ def compare(records: Iterable[Record], known: dict[str, Item], is_current: Calla
         old = scan.gone.pop(record.uri, None)
         if old is None or (old.size, old.mtime_ns) != (record.size, record.mtime_ns):
             scan.tasks.append(Task(record, old))
-        elif old.state == "failed":
+        elif old.state == "failed" and not may_pass(old.reason or ""):
             scan.failed.append((old.uri, old.reason or ""))
         elif is_current(old):
             scan.unchanged += 1
@@ -98,7 +100,10 @@ def examine(
         image = decode(task.record.path, pixel_limit=pixel_limit)
     except DecodeFailed as error:
         return Examined(task, digest, reason=error.reason)
-    return Examined(task, digest, pixels=prepare(image) if prepare else None, size=image.size)
+    try:
+        return Examined(task, digest, pixels=prepare(image) if prepare else None, size=image.size)
+    except (MemoryError, ValueError) as error:
+        return Examined(task, digest, reason=f"cannot be resized: {error or 'out of memory'}")
 
 
 def ahead(function: Callable[[T], R], values: Iterable[T], *, threads: int, depth: int) -> Iterator[R]:

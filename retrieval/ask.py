@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL.Image import Image
 
-from retrieval.errors import EmptyText
 from retrieval.models.roles import Answerer, Captioner
+from retrieval.texts import require_words
 from retrieval.types import Answer
 
 
@@ -17,7 +17,6 @@ def caption(image: Image, captioner: Captioner, *, item_id: int | None = None) -
 
 def ask(image: Image, question: str, answerer: Answerer, *, item_id: int | None = None) -> Answer:
     """Answer a question about a picture."""
-    if not question.strip():
-        raise EmptyText(question)
+    require_words([question])
     (text,) = answerer.answer(answerer.prepare(image)[None], question)
-    return Answer(item_id, question, text, answerer.name)
+    return Answer(item_id, question, text, answerer.name, tuple(answerer.unknown_words(question)))

@@ -36,6 +36,15 @@ class RoleMissing(RetrievalError):
         super().__init__(f"the model {model} has no {role}")
 
 
+class NoModel(RetrievalError):
+    """A gallery that is searched by names and captions was asked for what needs a model."""
+
+    def __init__(self, gallery: str, what: str) -> None:
+        self.gallery = gallery
+        self.what = what
+        super().__init__(f"gallery {gallery!r} has no model, which {what} needs: index it again with --model")
+
+
 class WeightsMissing(RetrievalError):
     """Weights are neither here nor to be had: what is missing, where it was looked for, how to get it."""
 
@@ -75,7 +84,7 @@ class EmptyText(RetrievalError):
 
     def __init__(self, text: str) -> None:
         self.text = text
-        super().__init__(f"the text {text!r} holds no words")
+        super().__init__(f"the text {text!r} holds no words; give at least one")
 
 
 class PictureGone(RetrievalError):

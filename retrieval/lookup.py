@@ -12,6 +12,7 @@ from retrieval.first_stage import find, similarities
 from retrieval.join import join
 from retrieval.models.roles import Encoder, Matcher
 from retrieval.rerank import Judged, rerank_texts, unjudged
+from retrieval.texts import require_words
 from retrieval.types import Candidate, Hit
 from storage import items
 from storage.db import Session
@@ -51,8 +52,9 @@ def lookup_among(
 
     Such texts are no items: a hit's id is the number of its text counted from 1, its uri `origin` and that number.
     """
-    if any(not text.strip() for text in texts) or not texts:
+    if not texts:
         raise EmptyText("")
+    require_words(texts)
     embedding = encoder.encode_images(encoder.prepare(image)[None])[0]
     scores = similarities(embedding, encoder.encode_texts(texts)[:, None, :])
     best = np.argsort(-scores, kind="stable")[: max(k, candidates) if matcher else k]

@@ -13,6 +13,7 @@ from retrieval.join import join
 from retrieval.models.roles import Encoder, Matcher
 from retrieval.pictures import ImageTokens
 from retrieval.rerank import rerank_images, unjudged
+from retrieval.texts import require_words
 from retrieval.types import Candidate, Float32, Hit, Query
 from storage import items, words
 from storage.db import Session
@@ -74,8 +75,7 @@ def encode(queries: Sequence[Query], encoder: Encoder) -> Float32:
     """Embed queries to `float32 [q, w, d]`; text and picture together meet in the middle of their directions."""
     texts = [query.text for query in queries if query.text is not None]
     images = [query.image for query in queries if query.image is not None]
-    if any(not text.strip() for text in texts):
-        raise EmptyText("")
+    require_words(texts)
     of_texts = iter(encoder.encode_texts(texts)) if texts else iter(())
     pixels = np.stack([encoder.prepare(image) for image in images]) if images else None
     of_images = iter(encoder.encode_images(pixels)) if pixels is not None else iter(())

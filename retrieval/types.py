@@ -54,9 +54,13 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the captioner or the answerer said about one picture; `question` is None for a caption."""
+    """What the captioner or the answerer said about one picture; `question` is None for a caption.
+
+    `unknown_words` are those of the question that the model does not know.
+    """
 
     item_id: int | None
     question: str | None
     text: str
     model: str
+    unknown_words: tuple[str, ...] = ()

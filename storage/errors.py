@@ -18,14 +18,6 @@ class GalleryNotFound(StorageError):
         super().__init__(f"no gallery is called {name!r}; there are: {listed}" if known else f"no gallery {name!r} yet")
 
 
-class GalleryExists(StorageError):
-    """A gallery of that name is there already."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(f"a gallery called {name!r} exists already")
-
-
 class BadGalleryName(StorageError):
     """The name cannot stand in an address."""
 
@@ -105,7 +97,8 @@ class SchemaOutdated(StorageError):
     def __init__(self, found: str | None, want: str) -> None:
         self.found, self.want = found, want
         super().__init__(
-            f"the database is at schema {found or 'none'}, this program needs {want}: run `sightline migrate`"
+            f"the database is at schema {found or 'none'}, this program needs {want}: run `sightline migrate`, "
+            "or a newer Sightline where the database is ahead"
         )
 
 

@@ -110,8 +110,8 @@ def summaries(session: Session) -> list[GallerySummary]:
     return [
         GallerySummary(
             name=row.name,
-            items=count(row.id, "image", "embedded", "listed"),
-            texts=count(row.id, "text", "embedded", "listed"),
+            items=count(row.id, "image", "listed" if row.model is None else "embedded"),
+            texts=count(row.id, "text", "listed" if row.model is None else "embedded"),
             failed=count(row.id, "image", "failed"),
             model=row.model,
             revision=row.revision,
@@ -140,7 +140,7 @@ def fix_model(
 
 def add_source(session: Session, gallery_id: int, source: str) -> None:
     """Remember a folder that the gallery is built from."""
-    row = session.get_one(GalleryTable, gallery_id)
+    row = session.get_one(GalleryTable, gallery_id, with_for_update=True)
     if source not in row.sources:
         row.sources = [*row.sources, source]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -60,9 +61,9 @@ class NewItem:
 
 
 def by_id(session: Session, item_id: int) -> Item:
-    """Read a living item or raise ItemNotFound."""
+    """Read an item that can be found, or raise ItemNotFound: a file that failed is nobody's to look at."""
     row = session.get(ItemTable, item_id) if 0 < item_id < 1 << 53 else None
-    if row is None or row.state == "deleted":
+    if row is None or row.state not in FINDABLE:
         raise ItemNotFound(item_id)
     return _item(row)
 
@@ -87,10 +88,10 @@ def living(session: Session, gallery_id: int, kind: str, source: str) -> Iterato
     yield from _stream(session, query)
 
 
-def findable(session: Session, gallery_id: int, kind: str) -> list[Item]:
-    """Read all items of a kind that search can find, by id."""
+def embedded(session: Session, gallery_id: int, kind: str) -> list[Item]:
+    """Read all items of a kind that have vectors, by id."""
     query = select(ItemTable).where(
-        ItemTable.gallery_id == gallery_id, ItemTable.kind == kind, ItemTable.state.in_(FINDABLE)
+        ItemTable.gallery_id == gallery_id, ItemTable.kind == kind, ItemTable.state == "embedded"
     )
     return list(_stream(session, query))
 
@@ -103,7 +104,8 @@ def failed(session: Session, gallery_id: int) -> list[Item]:
 
 def by_uri(session: Session, uri: str) -> Item | None:
     """Find the first living item of a file name in any gallery."""
-    query = select(ItemTable).where(ItemTable.uri == uri, ItemTable.state.in_(FINDABLE)).order_by(ItemTable.id)
+    query = select(ItemTable).where(ItemTable.uri_hash == uri_hash(uri), ItemTable.state.in_(FINDABLE))
+    query = query.order_by(ItemTable.id)
     row = session.scalars(query.limit(1)).first()
     return None if row is None else _item(row)
 
@@ -158,7 +160,8 @@ def fail(session: Session, gallery_id: int, new: NewItem, reason: str) -> None:
 
 def touch(session: Session, item_id: int, *, uri: str, size: int, mtime_ns: int) -> None:
     """Follow a file that was renamed or touched while its content stayed."""
-    session.execute(update(ItemTable).where(ItemTable.id == item_id).values(uri=uri, size=size, mtime_ns=mtime_ns))
+    values = {"uri": uri, "uri_hash": uri_hash(uri), "size": size, "mtime_ns": mtime_ns}
+    session.execute(update(ItemTable).where(ItemTable.id == item_id).values(**values))
 
 
 def bury(session: Session, ids: Collection[int]) -> None:
@@ -248,6 +251,11 @@ def _some(values: Iterable[T]) -> Iterator[list[T]]:
         yield some
 
 
+def uri_hash(uri: str) -> str:
+    """Digest a name for the index that keeps names unique: PostgreSQL does not index long texts themselves."""
+    return hashlib.sha256(uri.encode()).hexdigest()
+
+
 def _stream(session: Session, query: Select[ItemTable]) -> Iterator[Item]:
     for row in session.scalars(query.order_by(ItemTable.id).execution_options(yield_per=1000)):
         yield _item(row)
@@ -257,6 +265,7 @@ def _columns(item: NewItem) -> dict[str, Any]:
     return {
         "kind": item.kind,
         "uri": item.uri,
+        "uri_hash": uri_hash(item.uri),
         "source": item.source,
         "size": item.size,
         "mtime_ns": item.mtime_ns,

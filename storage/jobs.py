@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import update
+
 from storage.db import Session
 from storage.tables import JobTable, now
 
 
 def start(session: Session, gallery_id: int, kind: str) -> int:
-    """Note that work begins and give the job's id."""
+    """Note that work begins and give the job's id; what still runs by the table was killed."""
+    killed = JobTable.gallery_id == gallery_id, JobTable.kind == kind, JobTable.state == "running"
+    session.execute(update(JobTable).where(*killed).values(state="killed"))
     job = JobTable(gallery_id=gallery_id, kind=kind, state="running", report={})
     session.add(job)
     session.flush()

@@ -8,7 +8,6 @@ from threading import Event, Thread
 
 from storage import galleries
 from storage.db import Database
-from storage.errors import StorageError
 from storage.galleries import Gallery
 
 
@@ -33,5 +32,6 @@ def write_lease(database: Database, gallery: Gallery) -> Iterator[str]:
 def _keep(database: Database, gallery: Gallery, holder: str, done: Event) -> None:
     """Renew the lease three times a term; when it is lost, the next publishing transaction says so."""
     while not done.wait(galleries.LEASE_SECONDS / 3):
-        with suppress(StorageError), database.writing() as session:
+        # Whatever goes wrong here may pass by the next turn; if not, publishing fails on the lost lease.
+        with suppress(Exception), database.writing() as session:
             galleries.renew_lease(session, gallery, holder)

@@ -18,16 +18,21 @@ HEAD = "0001"
 
 def upgrade(database: Database) -> None:
     """Run the migrations that are missing; safe to call from several processes at once."""
-    if revision(database) == HEAD:
+    found = revision(database)
+    if found == HEAD:
         return
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     with database.engine.execution_options(writes=True).begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:  # a revision that this program does not know: a newer one wrote it
+            raise SchemaOutdated(found, HEAD) from error
 
 
 def require_current(database: Database) -> None:

@@ -7,6 +7,7 @@ Sealing, merging and repairing shards are here too, because they only move the b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -150,8 +151,10 @@ class Snapshots:
             sealed = 0
             for row in _shards(session, block.id):
                 one = opened[row.id] = before.get(row.id) or self._open(session, row, embeddings)
-                parts.append(Part(one.shard, one.ids, ~np.isin(one.ids, dead), embeddings, one.slots))
                 sealed = row.stop
+                # A shard whose items have all died keeps its row: it says how far the block is sealed.
+                if len(one.ids):
+                    parts.append(Part(one.shard, one.ids, ~np.isin(one.ids, dead), embeddings, one.slots))
             ids, slots = _living_rows(session, block.id, sealed, block.rows)
             if len(ids):
                 delta = self.store.hold(_rows(embeddings, slots))
@@ -161,10 +164,12 @@ class Snapshots:
 
     def _open(self, session: Session, row: ShardTable, embeddings: Float32) -> _Opened:
         """Open a shard; one that is missing or damaged is made again from its block and held in memory."""
-        if self._is_sound(row):
-            index, items = self._places(row.path)
-            ids, slots = np.load(items)
-            return _Opened(self.store.open(index), ids, slots)
+        index, items = self._places(row.path)
+        # A writer may merge shards and drop the old files at any moment: that reads as a missing file.
+        with suppress(OSError, RuntimeError):
+            if self._is_sound(row):
+                ids, slots = np.load(items)
+                return _Opened(self.store.open(index), ids, slots)
         ids, slots = _living_rows(session, row.block_id, row.start, row.stop)
         return _Opened(self.store.hold(_rows(embeddings, slots)), ids, slots)
 

@@ -79,11 +79,12 @@ class ItemTable(Table):
             "uq_items_living_uri",
             "gallery_id",
             "kind",
-            "uri",
+            "uri_hash",
             unique=True,
             sqlite_where=text("state NOT IN ('deleted', 'pending')"),
             postgresql_where=text("state NOT IN ('deleted', 'pending')"),
         ),
+        Index("ix_items_uri_hash", "uri_hash"),
         Index("ix_items_gallery_id_content_hash", "gallery_id", "content_hash"),
         Index("ix_items_block_id_row", "block_id", "row"),
         {"sqlite_autoincrement": True},
@@ -93,6 +94,7 @@ class ItemTable(Table):
     gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"))
     kind: Mapped[str] = mapped_column(String(8))
     uri: Mapped[str] = mapped_column(Text)
+    uri_hash: Mapped[str] = mapped_column(String(64))
     source: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(8))
     reason: Mapped[str | None] = mapped_column(Text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from api.cli.shared import as_json, model_option, open_sightline, print_json
+from api.cli.shared import as_json, model_option, open_sightline, print_json, tell_unknown
 
 
 @click.command("ask")
@@ -17,6 +17,7 @@ def command(picture: str, question: str | None, model: str | None, json_wanted: 
     from api.schemas import AnswerOut
 
     answer = open_sightline().ask(picture, question, model=model)
+    tell_unknown(answer.model, answer.unknown_words)
     if json_wanted:
         print_json(AnswerOut.of(answer).model_dump())
         return

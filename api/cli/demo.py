@@ -6,69 +6,78 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.evaluate import print_evaluation
-from api.cli.shared import Bar, hit_line, open_sightline
+from api.cli.evaluate import evaluation_table
+from api.cli.shared import Bar, as_json, hit_line, notice, open_sightline, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pydantic import BaseModel
+
     from api.library import Sightline
     from api.results import Indexed
-    from retrieval.types import Hit
+    from api.schemas import PageOut
 
 SCENES = 1000
 SEED = 20
 HELD_OUT_QUERIES = 200
 QUERIES = ("a penguin left of a red car", "a yellow boat", "a cat above a blue umbrella")
-GALLERY = "postcards"
+QUESTION = "what colour is the car?"
+GALLERY = "demo"
 
 
 @click.command("demo")
-@click.option(
-    "--scenes", type=click.IntRange(10, 100_000), default=SCENES, show_default=True, help="How many pictures."
-)
-def command(scenes: int) -> None:
+@click.option("--scenes", type=click.IntRange(10, 100_000), default=SCENES, show_default=True, help="Pictures to draw.")
+@as_json
+def command(scenes: int, json_wanted: bool) -> None:
     """Render a gallery of postcards, index it, and show what search, ask and evaluate do."""
+    from api.schemas import AnswerOut, EvaluatedOut, IndexedOut, PageOut
     from retrieval.training.postcards import write_gallery
 
+    tell = notice if json_wanted else click.echo
     sightline = open_sightline()
-    folder = sightline.settings.home / "demo" / GALLERY
-    click.echo(f"Rendering {scenes} postcards into {folder}")
+    folder = sightline.settings.home / "demo" / "postcards"
+    tell(f"Rendering {scenes} postcards into {folder}")
     write_gallery(folder, scenes=scenes, seed=SEED)
     with Bar() as bar:
         indexed = index_anew(sightline, folder, bar)
-    click.echo(f"Gallery {indexed.gallery}: {indexed.report.found} pictures, {indexed.report.texts} texts")
-    first, *_ = [show_query(sightline, text, indexed.gallery) for text in QUERIES]
-    click.echo(f"\nCaption of {name_of(first)}: {sightline.ask(first.id).text}")
-    question = "what is left of the car ?"
-    click.echo(f"{question} {sightline.ask(first.id, question).text}")
-    click.echo(f"\nRecall over {HELD_OUT_QUERIES} held-out queries in each direction")
+    tell(f"Gallery {indexed.gallery}: {indexed.report.found} pictures, {indexed.report.texts} texts")
+    pages = [sightline.search(GALLERY, text, k=5) for text in QUERIES]
+    for text, page in zip(QUERIES, pages, strict=True):
+        tell("\n".join(["", text, *(hit_line(hit, sightline.gallery(GALLERY).sources) for hit in page)]))
+    first = pages[0].hits[0]
+    caption, answer = sightline.ask(first.id), sightline.ask(first.id, QUESTION)
+    tell(f"\nCaption of {first.uri.rsplit('/', 1)[-1]}: {caption.text}\n{QUESTION} {answer.text}")
+    tell(f"\nRecall over {HELD_OUT_QUERIES} held-out queries in each direction")
     with Bar() as bar:
-        print_evaluation(sightline.evaluate(indexed.gallery, queries=HELD_OUT_QUERIES, progress=bar))
-    click.echo("\nOpen the service: sightline serve    (in a checkout: .venv/bin/sightline serve)")
+        evaluated = sightline.evaluate(GALLERY, queries=HELD_OUT_QUERIES, progress=bar)
+    tell(evaluation_table(evaluated))
+    tell("\nOpen the service: sightline serve    (in a checkout: .venv/bin/sightline serve)")
+    if json_wanted:
+        shown: dict[str, BaseModel | list[PageOut]] = {
+            "indexed": IndexedOut.of(indexed),
+            "pages": [PageOut.of(page) for page in pages],
+            "caption": AnswerOut.of(caption),
+            "answer": AnswerOut.of(answer),
+            "evaluation": EvaluatedOut.of(evaluated),
+        }
+        print_json({name: dump(value) for name, value in shown.items()})
+
+
+def dump(value: BaseModel | list[PageOut]) -> object:
+    """Turn schemas into what JSON can hold."""
+    return [one.model_dump() for one in value] if isinstance(value, list) else value.model_dump()
 
 
 def index_anew(sightline: Sightline, folder: Path, bar: Bar) -> Indexed:
     """Index the demo's gallery; one that an older model built is replaced."""
+    from indexer.uri import to_uri
     from storage.errors import ModelMismatch
 
     try:
         return sightline.index(folder, gallery=GALLERY, model="postcards", progress=bar)
     except ModelMismatch:
+        if sightline.gallery(GALLERY).sources != (to_uri(folder),):
+            raise
         sightline.remove(GALLERY)
         return sightline.index(folder, gallery=GALLERY, model="postcards", progress=bar)
-
-
-def show_query(sightline: Sightline, text: str, gallery: str) -> Hit:
-    """Print the first hits of a query and give the best one."""
-    page = sightline.search(gallery, text, k=5)
-    sources = sightline.gallery(gallery).sources
-    click.echo(f"\n{text}")
-    for hit in page.hits:
-        click.echo(hit_line(hit, sources))
-    return page.hits[0]
-
-
-def name_of(hit: Hit) -> str:
-    """Give the last part of a hit's file name."""
-    return hit.uri.rsplit("/", 1)[-1]

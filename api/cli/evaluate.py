@@ -33,15 +33,18 @@ def command(
     if json_wanted:
         print_json(EvaluatedOut.of(evaluated).model_dump())
         return
-    print_evaluation(evaluated)
+    click.echo(evaluation_table(evaluated))
 
 
-def print_evaluation(evaluated: Evaluated) -> None:
-    """Print a line per direction and stage."""
-    click.echo(f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates reranked")
-    click.echo(f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}")
+def evaluation_table(evaluated: Evaluated) -> str:
+    """Show a line per direction and stage."""
+    lines = [
+        f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates reranked",
+        f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}",
+    ]
     for one in evaluated.directions:
         for stage, recalls in (("before reranking", one.before), ("after reranking", one.after)):
             if recalls is not None:
                 shown = " ".join(f"{recalls[f'recall@{k}']:7.1%}" for k in (1, 5, 10))
-                click.echo(f"{one.name:12} {one.queries:7d} {stage:18} {shown}")
+                lines.append(f"{one.name:12} {one.queries:7d} {stage:18} {shown}")
+    return "\n".join(lines)

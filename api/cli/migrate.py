@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
+from api.cli.shared import as_json, print_json
+
 
 @click.command("migrate")
-def command() -> None:
+@as_json
+def command(json_wanted: bool) -> None:
     """Bring the database to this program's schema; SQLite is brought there by itself."""
     from api.settings import read_settings
     from storage import schema
@@ -14,4 +17,8 @@ def command() -> None:
 
     database = Database(read_settings().database)
     schema.upgrade(database)
-    click.echo(f"The database is at schema {schema.revision(database)}.")
+    revision = schema.revision(database)
+    if json_wanted:
+        print_json({"schema": revision})
+        return
+    click.echo(f"The database is at schema {revision}.")

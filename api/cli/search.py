@@ -44,7 +44,7 @@ def command(
             target, text, image=image, k=k, candidates=candidates, rerank=rerank, model=model, progress=bar
         )
     if json_wanted:
-        tell_unknown(page)
+        tell_unknown(page.model, page.unknown_words)
         print_json(page_as_json(page))
         return
     print_page(page, sightline.gallery(page.gallery).sources if page.gallery else ())

@@ -98,7 +98,7 @@ def page_as_json(page: Page) -> dict[str, Any]:
 
 def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
     """Print hits, a line each, and what a person should know about them."""
-    tell_unknown(page)
+    tell_unknown(page.model, page.unknown_words)
     if page.stages == "names":
         notice("Found by names and captions (full-text search); there are no match percentages.")
     if not page.hits:
@@ -107,11 +107,10 @@ def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
         click.echo(hit_line(hit, sources))
 
 
-def tell_unknown(page: Page) -> None:
+def tell_unknown(model: str | None, words: tuple[str, ...]) -> None:
     """Name the words that the model did not understand."""
-    if page.unknown_words:
-        words = ", ".join(repr(word) for word in page.unknown_words)
-        notice(f"{page.model} does not know {words}; the rest of the query was searched.")
+    if words:
+        notice(f"{model} does not know {', '.join(map(repr, words))}; only the rest was read.")
 
 
 def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:

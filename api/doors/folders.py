@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from api.errors import UsageError
+from api.paths import expanded
 from api.results import Indexed
 from api.wiring import RENDERED_MODEL, Wiring
 from indexer.build import Builder, Progress, Report
 from indexer.errors import SourceMissing
+from indexer.sources.folder import CaptionRecord, captions
 from indexer.uri import to_uri
 from retrieval.models.checkpoints import Checkpoint
 from retrieval.models.roles import Encoder
@@ -19,6 +22,7 @@ from storage import galleries, jobs
 from storage.db import Session
 from storage.errors import GalleryBusy
 from storage.galleries import Gallery
+from storage.lease import write_lease
 
 BATCH_WITHOUT_MODEL = 32
 
@@ -34,10 +38,11 @@ def index(
 ) -> Indexed:
     """Make a gallery hold exactly what a folder holds.
 
-    The model comes first: where it cannot be had, no empty gallery is left behind. `ask_network` lets a gallery
-    without a model look for one on the hub again.
+    Captions are read and the model is loaded first: where that fails, no empty gallery is left behind.
+    `ask_network` lets a gallery without a model look for one on the hub again.
     """
     place = _existing(folder)
+    described = list(captions(place))
     known = _known_gallery(wiring, place, gallery)
     checkpoint = _choose_model(wiring, known, place, model or wiring.settings.model, ask_network=ask_network)
     encoder = None
@@ -45,7 +50,11 @@ def index(
         wiring.announce_download(checkpoint, "encoder")
         encoder = wiring.encoder(checkpoint)
     with wiring.database.writing() as session:
-        chosen = known or galleries.create(session, gallery or _free_name(session, place))
+        # Looked up again: another process may have made it while the model was loading.
+        chosen = _find_gallery(session, place, gallery) or galleries.create(
+            session, gallery or _free_name(session, place)
+        )
+        galleries.add_source(session, chosen.id, to_uri(place))
         if checkpoint is not None and encoder is not None:
             chosen = _fix_model(session, chosen, checkpoint, encoder)
     builder = Builder(
@@ -58,22 +67,41 @@ def index(
         batch=wiring.batch(checkpoint) if checkpoint else BATCH_WITHOUT_MODEL,
         threads=wiring.settings.decode_threads,
     )
-    report = _run_as_job(wiring, chosen, builder, place)
+    report = _run_as_job(wiring, chosen, builder, place, described)
+    if known is not None and known.model is None and chosen.model is not None:
+        for other in (source for source in known.sources if source != to_uri(place)):
+            wiring.say(f"gallery {chosen.name} is also made of {other}: index it again to embed it")
     return Indexed(chosen.name, chosen.model, by_name(wiring, chosen.name).revision, report)
 
 
 def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Progress) -> Gallery:
     """Give the gallery that a folder (brought up to date first) or a name means."""
-    if Path(named).expanduser().is_dir():
-        try:
-            indexed = index(wiring, named, gallery=None, model=model, progress=progress, ask_network=False)
-            return by_name(wiring, indexed.gallery)
-        except GalleryBusy as error:
-            wiring.say(f"{error}; searching what is indexed so far")
-            return by_name(wiring, error.name)
-    if isinstance(named, Path) or "/" in named or named.startswith("."):
-        raise SourceMissing(Path(named))
-    return by_name(wiring, named)
+    if not _means_folder(wiring, named):
+        return by_name(wiring, str(named))
+    try:
+        indexed = index(wiring, named, gallery=None, model=model, progress=progress, ask_network=False)
+        return by_name(wiring, indexed.gallery)
+    except GalleryBusy as error:
+        wiring.say(f"{error}; searching what is indexed so far")
+        return by_name(wiring, error.name)
+
+
+def _means_folder(wiring: Wiring, named: Path | str) -> bool:
+    """Tell a folder from a gallery's name: a path is a folder; where a bare word could be both, the gallery wins.
+
+    The gallery of that very folder is brought up to date, so there it makes no difference.
+    """
+    if isinstance(named, Path) or "/" in named or named.startswith((".", "~")):
+        return True
+    if not Path(named).is_dir():
+        return False
+    with wiring.database.reading() as session:
+        if not galleries.exists(session, named):
+            return True
+        if to_uri(Path(named).resolve()) in galleries.by_name(session, named).sources:
+            return True
+    wiring.say(f"searching the gallery {named}; the folder of that name is ./{named}")
+    return False
 
 
 def by_name(wiring: Wiring, name: str) -> Gallery:
@@ -84,9 +112,9 @@ def by_name(wiring: Wiring, name: str) -> Gallery:
 
 def name_of(wiring: Wiring, named: str) -> str:
     """Give the name of the gallery that a name or a folder means, without indexing anything."""
-    if Path(named).expanduser().is_dir():
+    if expanded(named).is_dir():
         with wiring.database.reading() as session:
-            found = galleries.by_source(session, to_uri(Path(named).expanduser().resolve()))
+            found = galleries.by_source(session, to_uri(expanded(named).resolve()))
         if found is not None:
             return found.name
     return named
@@ -102,7 +130,7 @@ def remove(wiring: Wiring, name: str) -> None:
 
 
 def _existing(folder: Path | str) -> Path:
-    place = Path(folder).expanduser()
+    place = expanded(folder)
     if not place.is_dir():
         raise SourceMissing(place)
     return place.resolve()
@@ -111,12 +139,16 @@ def _existing(folder: Path | str) -> Path:
 def _known_gallery(wiring: Wiring, folder: Path, name: str | None) -> Gallery | None:
     """Find the gallery of a folder, if there is one: by the given name, else by the folder itself."""
     with wiring.database.reading() as session:
-        if name is None:
-            return galleries.by_source(session, to_uri(folder))
-        if not galleries.exists(session, name):
-            galleries.check_name(name)
-            return None
-        known = galleries.by_name(session, name)
+        return _find_gallery(session, folder, name)
+
+
+def _find_gallery(session: Session, folder: Path, name: str | None) -> Gallery | None:
+    if name is None:
+        return galleries.by_source(session, to_uri(folder))
+    if not galleries.exists(session, name):
+        galleries.check_name(name)
+        return None
+    known = galleries.by_name(session, name)
     _check_apart(folder, known)
     return known
 
@@ -130,11 +162,11 @@ def _check_apart(folder: Path, gallery: Gallery) -> None:
 
 
 def _free_name(session: Session, folder: Path) -> str:
-    """Name a gallery after its folder; where that name is taken, add the start of the path's digest."""
-    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:48] or "pictures"
-    if not galleries.exists(session, name):
-        return name
-    return f"{name}-{hashlib.sha256(to_uri(folder).encode()).hexdigest()[:6]}"
+    """Name a gallery after its folder; where that name is taken, add as much of the path's digest as it needs."""
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40] or "pictures"
+    digest = hashlib.sha256(to_uri(folder).encode()).hexdigest()
+    names = [name, *(f"{name}-{digest[:length]}" for length in range(6, 24))]
+    return next(one for one in names if not galleries.exists(session, one))
 
 
 def _choose_model(
@@ -166,19 +198,22 @@ def _fix_model(session: Session, gallery: Gallery, checkpoint: Checkpoint, encod
     )
 
 
-def _run_as_job(wiring: Wiring, gallery: Gallery, builder: Builder, folder: Path) -> Report:
-    """Run the builder and keep a row of how it went."""
-    with wiring.database.writing() as session:
-        job = jobs.start(session, gallery.id, "index")
-    state = "failed"
-    try:
-        report = builder.run(folder)
-        state = "done"
-        return report
-    except KeyboardInterrupt:
-        state = "stopped"
-        raise
-    finally:
-        counts = asdict(builder.report) | {"failed": len(builder.report.failed)}
+def _run_as_job(
+    wiring: Wiring, gallery: Gallery, builder: Builder, folder: Path, described: Sequence[CaptionRecord]
+) -> Report:
+    """Run the builder as the gallery's only writer, and keep a row of how it went."""
+    with write_lease(wiring.database, gallery) as holder:
         with wiring.database.writing() as session:
-            jobs.finish(session, job, state=state, report=counts)
+            job = jobs.start(session, gallery.id, "index")
+        state = "failed"
+        try:
+            report = builder.run(folder, described, holder=holder)
+            state = "done"
+            return report
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
+        finally:
+            counts = asdict(builder.report) | {"failed": len(builder.report.failed)}
+            with wiring.database.writing() as session:
+                jobs.finish(session, job, state=state, report=counts)

@@ -8,9 +8,10 @@ from api.doors.pictures import Picture, model_for, read
 from api.errors import UsageError
 from api.results import Page
 from api.wiring import Wiring
-from retrieval.errors import NoTexts, RoleMissing
+from retrieval.errors import NoModel, NoTexts
 from retrieval.lookup import lookup, lookup_among
 from retrieval.search import Reranker, search, search_many, search_names
+from retrieval.texts import require_words
 from retrieval.types import Hit, Query
 from storage import galleries
 from storage.galleries import Gallery
@@ -44,8 +45,10 @@ def search_page(
     rerank: bool,
 ) -> Page:
     """Find the pictures of a gallery that answer a query best."""
+    if image is not None:
+        require_model(gallery, "searching by picture")
     if gallery.model is None:
-        return _page_of_names(wiring, gallery, text, k)
+        return _page_of_names(wiring, gallery, text or "", k)
     encoder = wiring.encoder_of(gallery)
     query = Query(text, None if image is None else read(wiring, image))
     reranker = wiring.reranker_of(gallery) if rerank and text is not None else None
@@ -110,30 +113,30 @@ def lookup_page_among(
     name = model or (gallery.model if gallery else None)
     checkpoint = wiring.checkpoint(name) if name else model_for(wiring, image)
     reranker = wiring.reranker(checkpoint) if rerank else None
+    encoder = wiring.encoder(checkpoint)
+    unknown = dict.fromkeys(word for text in texts for word in encoder.unknown_words(text))
     hits = lookup_among(
         read(wiring, image),
         texts,
-        wiring.encoder(checkpoint),
+        encoder,
         reranker.matcher if reranker else None,
         k=k,
         candidates=candidates or len(texts),
         origin=origin,
     )
-    return Page(gallery.name if gallery else None, checkpoint.name, None, _stages(reranker), (), tuple(hits))
+    name = gallery.name if gallery else None
+    return Page(name, checkpoint.name, None, _stages(reranker), tuple(unknown), tuple(hits))
 
 
 def require_model(gallery: Gallery, what: str) -> str:
-    """Give the gallery's model, or raise RoleMissing: only names and captions are searched without one."""
+    """Give the gallery's model, or raise NoModel: only names and captions are searched without one."""
     if gallery.model is None:
-        raise RoleMissing(f"gallery {gallery.name}", f"model, which {what} needs")
+        raise NoModel(gallery.name, what)
     return gallery.model
 
 
-def _page_of_names(wiring: Wiring, gallery: Gallery, text: str | None, k: int) -> Page:
-    if text is None:
-        raise RoleMissing(f"gallery {gallery.name}", "model, which searching by picture needs")
-    if not text.strip():
-        raise UsageError("text", "the query is empty")
+def _page_of_names(wiring: Wiring, gallery: Gallery, text: str, k: int) -> Page:
+    require_words([text])
     with wiring.database.reading() as session:
         hits = search_names(session, gallery.id, text, k=k)
         revision = galleries.revision(session, gallery.id)

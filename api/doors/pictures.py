@@ -9,9 +9,11 @@ from typing import BinaryIO
 from PIL.Image import Image
 
 from api.errors import UsageError
+from api.paths import expanded
 from api.wiring import Wiring
 from indexer.decode import decode, decode_bytes, open_file, thumbnail
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, SourceMissing
+from indexer.originals import stamp
 from indexer.uri import from_uri, to_uri
 from retrieval import ask as asking
 from retrieval.models.checkpoints import Checkpoint
@@ -35,7 +37,7 @@ def read(wiring: Wiring, picture: Picture) -> Image:
             sentence = f"the picture cannot be read: {error.reason}; send a JPEG, PNG, WebP, HEIC or the like"
             raise DecodeFailed(sentence) from error
     if isinstance(picture, (str, Path)):
-        path = Path(picture).expanduser()
+        path = expanded(picture)
         if not path.is_file():
             raise SourceMissing(path)
         try:
@@ -58,8 +60,7 @@ def original(wiring: Wiring, item_id: int) -> tuple[Item, BinaryIO]:
         file = open_file(from_uri(found.uri))
     except DecodeFailed as error:
         raise OriginalMissing(found.uri) from error
-    status = os.fstat(file.fileno())
-    if (status.st_size, status.st_mtime_ns) != (found.size, found.mtime_ns):
+    if stamp(os.fstat(file.fileno())) != (found.size, found.mtime_ns):
         file.close()
         raise OriginalChanged(found.uri)
     return found, file
@@ -80,11 +81,13 @@ def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:
 
 def item_behind(wiring: Wiring, what: int | Picture) -> Item | None:
     """Find the item that an id, a number in text or an indexed file means."""
-    if isinstance(what, int) or (isinstance(what, str) and what.isdigit() and not Path(what).exists()):
-        return _image_item(wiring, int(what))
+    if isinstance(what, str) and what.isascii() and what.isdecimal() and not Path(what).exists():
+        what = int(what)
+    if isinstance(what, int):
+        return _image_item(wiring, what)
     if isinstance(what, (str, Path)):
         with wiring.database.reading() as session:
-            found = items.by_uri(session, to_uri(Path(what).expanduser().resolve()))
+            found = items.by_uri(session, to_uri(expanded(what).resolve()))
         if found is not None and wiring.originals.is_current(found):
             return found
     return None

@@ -37,8 +37,8 @@ def main() -> None:
     library = Sightline()
     row = SIDE + 2 * LINE + 44
     sheet = Image.new("RGB", (GAP + K * (SIDE + GAP), GAP + 2 * row), PAPER)
-    first = library.search("postcards", QUERY, k=K, rerank=False)
-    second = library.search("postcards", QUERY, k=K)
+    first = library.search("demo", QUERY, k=K, rerank=False)
+    second = library.search("demo", QUERY, k=K)
     draw_row(sheet, GAP, f"{QUERY!r}: first stage (ITC)", list(first))
     draw_row(sheet, GAP + row, f"{QUERY!r}: reranked (ITM over 32 candidates)", list(second))
     sheet.quantize(96).save(Path(__file__).with_name("hits.png"), optimize=True)

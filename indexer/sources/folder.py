@@ -11,6 +11,7 @@ from pathlib import Path
 
 from indexer.decode import PICTURE_SUFFIXES, open_file, unreadable
 from indexer.errors import BadCaptions, DecodeFailed, SourceMissing
+from indexer.originals import stamp
 from indexer.uri import to_uri
 
 CAPTIONS = "captions.jsonl"
@@ -132,7 +133,7 @@ def _record(path: bytes) -> Record | None:
         return FailedRecord(to_uri(path), "unreadable: a link to nothing") if os.path.islink(path) else None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return FileRecord(Path(os.fsdecode(path)), to_uri(path), found.st_size, found.st_mtime_ns)
+    return FileRecord(Path(os.fsdecode(path)), to_uri(path), *stamp(found))
 
 
 # --- captions

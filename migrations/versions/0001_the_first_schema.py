@@ -94,6 +94,7 @@ def upgrade() -> None:
         sa.Column("gallery_id", Identity, nullable=False),
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("uri", sa.Text(), nullable=False),
+        sa.Column("uri_hash", sa.String(length=64), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -111,12 +112,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_items")),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_items_uri_hash", "items", ["uri_hash"], unique=False)
     op.create_index("ix_items_block_id_row", "items", ["block_id", "row"], unique=False)
     op.create_index("ix_items_gallery_id_content_hash", "items", ["gallery_id", "content_hash"], unique=False)
     op.create_index(
         "uq_items_living_uri",
         "items",
-        ["gallery_id", "kind", "uri"],
+        ["gallery_id", "kind", "uri_hash"],
         unique=True,
         sqlite_where=sa.text("state NOT IN ('deleted', 'pending')"),
         postgresql_where=sa.text("state NOT IN ('deleted', 'pending')"),
@@ -186,6 +188,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("state NOT IN ('deleted', 'pending')"),
     )
     op.drop_index("ix_items_gallery_id_content_hash", table_name="items")
+    op.drop_index("ix_items_uri_hash", table_name="items")
     op.drop_index("ix_items_block_id_row", table_name="items")
 
     op.drop_table("items")

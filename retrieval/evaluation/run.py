@@ -53,12 +53,13 @@ def run(
     """
     right_images: dict[int, set[int]] = defaultdict(set)
     right_texts: dict[int, set[int]] = defaultdict(set)
+    known = {item.id: item for kind in ("image", "text") for item in items.embedded(session, images.gallery.id, kind)}
     for text_id, image_id in items.pairs(session, images.gallery.id):
-        right_images[text_id].add(image_id)
-        right_texts[image_id].add(text_id)
+        if text_id in known and image_id in known:
+            right_images[text_id].add(image_id)
+            right_texts[image_id].add(text_id)
     if not right_images:
         raise NoPairs(images.gallery.name)
-    known = {item.id: item for kind in ("image", "text") for item in items.findable(session, images.gallery.id, kind)}
 
     def from_text(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
         embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]

@@ -79,6 +79,10 @@ class _Blip:
         """Resize an RGB picture to `uint8 [R, R, 3]`."""
         return resize(image, self.image_size)
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the vocabulary cannot express, as written, each once, in order."""
+        return self.vocabulary.unknown_words(spaced(text))
+
     @torch.inference_mode()
     def look(self, values: torch.Tensor) -> torch.Tensor:
         """Turn normalised pictures `float32 [n, 3, R, R]` into image tokens `float32 [n, t, c]`."""
@@ -148,10 +152,6 @@ class BlipRetrieval(_Blip):
         chunks = (sequences[i : i + TEXTS_AT_ONCE] for i in range(0, len(sequences), TEXTS_AT_ONCE))
         parts = [_array(self.project_texts(*self._padded(chunk))) for chunk in chunks]
         return _joined(parts, (0, self.dimension))
-
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that the vocabulary cannot express, as written, each once, in order."""
-        return self.vocabulary.unknown_words(spaced(text))
 
     def image_tokens(self, pixels: UInt8) -> Float32:
         """Compute what the match head looks at: `uint8 [n, R, R, 3]` to `float32 [n, t, c]`."""

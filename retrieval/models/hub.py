@@ -180,7 +180,7 @@ def _answers() -> bool:
         response = huggingface_hub.get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
     except Exception:  # whatever went wrong, there is no hub
         return False
-    return bool(response.status_code < 500)
+    return bool(response.status_code < 400)
 
 
 def _brief(error: BaseException) -> str:

@@ -30,7 +30,15 @@ class ImageReader(Protocol):
         ...
 
 
-class Encoder(ImageReader, Protocol):
+class TextReader(Protocol):
+    """Whatever reads texts."""
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the model's vocabulary cannot express, in order."""
+        ...
+
+
+class Encoder(ImageReader, TextReader, Protocol):
     """The ITC side: items and queries to L2-normalised embeddings."""
 
     @property
@@ -56,10 +64,6 @@ class Encoder(ImageReader, Protocol):
         """Embed n texts to `float32 [n, d]`."""
         ...
 
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that the model's vocabulary cannot express, in order."""
-        ...
-
 
 class Matcher(ImageReader, Protocol):
     """The ITM side: (text, image) pairs to logits."""
@@ -81,7 +85,7 @@ class Captioner(ImageReader, Protocol):
         ...
 
 
-class Answerer(ImageReader, Protocol):
+class Answerer(ImageReader, TextReader, Protocol):
     """(Image, question) to text."""
 
     def answer(self, pixels: UInt8, question: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -168,6 +169,41 @@ def test_a_gallery_may_be_made_of_two_folders_but_not_of_one_inside_the_other(
     result = run("index", str(indexed / "below"), "--gallery", "photos")
     assert result.exit_code == 2
     assert "lie inside each other" in result.stderr
+
+
+def test_a_gallery_s_name_wins_over_a_folder_of_that_name(
+    run: Run, indexed: Path, tmp_path: Path, paint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(tmp_path / "elsewhere" / "photos" / "z.png")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    result = run("search", "photos", "a cat", "--json")
+    assert len(json.loads(result.stdout)["hits"]) == 5
+    assert "the folder of that name is ./photos" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ask", "\u00b2"), ("index", "~nobody-here/x"), ("search", "~nobody-here/x", "cat"), ("search", "photos", "!?"),
+     ("search", "photos", "caf\udcff"), ("ask", "999")],
+)  # fmt: skip
+def test_odd_input_is_one_line(run: Run, indexed: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code in {1, 2}
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_database_of_a_newer_program_is_named(run: Run, indexed: Path, home: Path) -> None:
+    with sqlite3.connect(home / "sightline.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    result = run("galleries")
+    assert "at schema 9999" in result.stderr
+    assert "newer Sightline" in result.stderr
+
+
+def test_a_device_that_is_not_there_is_named(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_DEVICE", "tpu")
+    assert "SIGHTLINE_DEVICE" in run("index", str(photos), "--model", "hashing").stderr
 
 
 def test_two_folders_of_one_name_become_two_galleries(run: Run, indexed: Path, tmp_path: Path, paint: Any) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from api import Sightline
-from retrieval.errors import RoleMissing
+from retrieval.errors import NoModel
 from retrieval.training.postcards import write_gallery
+
+Paint = Callable[..., Path]
 
 
 def test_photographs_without_a_photo_model_are_searched_by_names_and_captions(
@@ -45,8 +48,29 @@ def test_a_gallery_of_names_gets_its_model_when_there_is_one(sightline: Sightlin
 
 def test_a_picture_cannot_be_searched_by_in_a_gallery_of_names(sightline: Sightline, photos: Path) -> None:
     sightline.index(photos)
-    with pytest.raises(RoleMissing, match="searching by picture"):
+    with pytest.raises(NoModel, match="searching by picture"):
         sightline.search("photos", image=photos / "a.png")
+
+
+def test_a_gallery_of_names_that_got_its_model_in_part_counts_and_measures_what_has_vectors(
+    sightline: Sightline, said: list[str], photos: Path, tmp_path: Path, paint: Paint
+) -> None:
+    other = tmp_path / "other"
+    paint(other / "z.png", (1, 1, 1))
+    for folder, file in ((photos, "b.png"), (other, "z.png")):
+        (folder / "captions.jsonl").write_text(f'{{"file": "{file}", "texts": ["picture {file}"]}}')
+        sightline.index(folder, gallery="both")
+    assert [one.items for one in sightline.galleries()] == [6]
+    sightline.index(photos, gallery="both", model="hashing")
+    assert str(other) in said[-1]
+    assert [one.items for one in sightline.galleries()] == [5]
+    assert [one.queries for one in sightline.evaluate("both").directions] == [1, 1]
+
+
+def test_all_captions_of_a_file_are_searched_by_names(sightline: Sightline, photos: Path) -> None:
+    lines = ['{"file": "b.png", "texts": ["two cats"]}', '{"file": "b.png", "texts": ["a sofa"]}']
+    (photos / "captions.jsonl").write_text("\n".join(lines))
+    assert len(sightline.search(photos, "cat")) == len(sightline.search(photos, "sofa")) == 1
 
 
 def test_rendered_pictures_get_the_bundled_model(sightline: Sightline, said: list[str], tmp_path: Path) -> None:

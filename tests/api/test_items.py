@@ -127,7 +127,15 @@ def test_a_picture_is_described_or_answers_a_question(cards: TestClient, cards_h
     caption, answer = library.ask(1), library.ask(1, "where is it ?")
     library.close()
     for described in (cards.post("/v1/items/1/ask"), cards.post("/v1/items/1/ask", json={})):
-        assert described.json() == {"item_id": 1, "question": None, "text": caption.text, "model": "postcards"}
+        assert described.json() == {
+            "item_id": 1,
+            "question": None,
+            "text": caption.text,
+            "model": "postcards",
+            "unknown_words": [],
+        }
+    asked = cards.post("/v1/items/1/ask", json={"question": "where is the giraffe?"})
+    assert asked.json()["unknown_words"] == ["giraffe"]
     assert cards.post("/v1/items/1/ask", json={"question": "where is it ?"}).json()["text"] == answer.text
 
 
@@ -158,3 +166,18 @@ def test_a_question_that_is_no_text_is_named(client: TestClient, problem: IsProb
 
 def test_a_model_that_cannot_answer_is_409(client: TestClient, problem: IsProblem, ids: dict[str, int]) -> None:
     assert problem(client.post(f"/v1/items/{ids['a.png']}/ask"), 409, "name")
+
+
+def test_a_file_that_failed_is_not_handed_out(
+    client: TestClient, problem: IsProblem, photos: Path, sightline: Sightline
+) -> None:
+    (photos / "secret.txt").write_text("password")
+    sightline.index(photos, gallery="photos")
+    (failed,) = sightline.failed("photos")
+    for path in ("", "/image", "/thumbnail"):
+        assert problem(client.get(f"/v1/items/{failed.id}{path}"), 404, "id")
+
+
+def test_head_is_answered_wherever_get_is(client: TestClient, ids: dict[str, int]) -> None:
+    for path in ("/healthz", "/v1/galleries", f"/v1/items/{next(iter(ids.values()))}/image"):
+        assert client.head(path).status_code == 200

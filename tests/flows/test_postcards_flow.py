@@ -49,7 +49,7 @@ def test_a_text_finds_pictures_in_two_stages(library: Sightline, captions: dict[
     assert [hit.rank for hit in page] == [1, 2, 3, 4, 5]
     scores = [(hit.itm_logit or 0) + (hit.itc_similarity or 0) for hit in page]
     assert scores == sorted(scores, reverse=True)
-    assert all(0 <= (hit.match_probability or -1) <= 1 for hit in page)
+    assert all(hit.match_probability is not None and 0 <= hit.match_probability <= 1 for hit in page)
 
 
 def test_without_reranking_the_order_is_by_similarity(library: Sightline) -> None:

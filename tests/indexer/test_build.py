@@ -7,16 +7,18 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from api import Sightline
 from api.results import Indexed
 from indexer.errors import BadCaptions
 from indexer.uri import from_uri, to_uri
 from retrieval.first_stage import vectors_of
-from storage import galleries, items
+from storage import galleries, items, snapshots
 from storage.errors import GalleryBusy, ModelMismatch
 from storage.galleries import new_holder
 from storage.items import Item
@@ -32,7 +34,7 @@ def index(sightline: Sightline, folder: Path) -> Indexed:
 def found(sightline: Sightline, name: str = "photos", kind: str = "image") -> dict[str, Item]:
     with sightline.wiring.database.reading() as session:
         gallery = galleries.by_name(session, name)
-        return {from_uri(one.uri).name: one for one in items.findable(session, gallery.id, kind)}
+        return {from_uri(one.uri).name: one for one in items.embedded(session, gallery.id, kind)}
 
 
 def vector(sightline: Sightline, item: Item) -> np.ndarray:
@@ -255,3 +257,91 @@ def test_bytes_that_a_killed_run_left_behind_a_block_are_cut_off(
     expected = sightline.wiring.encoder_of(sightline.gallery("photos"))
     pixels = expected.prepare(sightline.wiring.originals.open(item))[None]
     assert np.array_equal(vector(sightline, item), expected.encode_images(pixels)[0])
+
+
+def test_a_gallery_whose_pictures_were_all_replaced_is_still_searched(
+    sightline: Sightline, tmp_path: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "SEAL_ROWS", 10)
+    folder = tmp_path / "many"
+    for i in range(30):
+        paint(folder / f"{i}.png", (i, 0, 0))
+    index(sightline, folder)
+    for path in folder.iterdir():
+        path.unlink()
+    paint(folder / "new.png", (0, 99, 0))
+    index(sightline, folder)
+    assert [Path(hit.uri).name for hit in sightline.search("many", "anything")] == ["new.png"]
+    (folder / "new.png").unlink()
+    index(sightline, folder)
+    assert len(sightline.search("many", "anything")) == 0
+
+
+def test_a_picture_of_an_impossible_shape_is_skipped_and_the_others_are_indexed(
+    sightline: Sightline, photos: Path
+) -> None:
+    Image.new("L", (1, 200_000)).save(photos / "line.png")
+    report = index(sightline, photos).report
+    assert report.added == 5
+    assert [reason for _, reason in report.failed] == ["too large: 1 x 200000 pixels, a side may have 100000"]
+
+
+def test_a_file_dated_beyond_the_reach_of_64_bits_is_indexed_and_found_unchanged(
+    sightline: Sightline, photos: Path
+) -> None:
+    os.utime(photos / "a.png", (20_000_000_000, 20_000_000_000))
+    index(sightline, photos)
+    assert index(sightline, photos).report.unchanged == 5
+    assert not any(hit.stale for hit in sightline.search("photos", "anything"))
+
+
+def test_a_file_refused_for_its_size_is_tried_again_under_another_limit(sightline: Sightline, photos: Path) -> None:
+    sightline.settings.pixel_limit = 10
+    assert len(index(sightline, photos).report.failed) == 5
+    sightline.settings.pixel_limit = 1000
+    assert index(sightline, photos).report.added == 5
+
+
+def test_a_link_to_nothing_is_kept_with_its_reason_until_it_is_gone(sightline: Sightline, photos: Path) -> None:
+    (photos / "link.png").symlink_to(photos / "nowhere.png")
+    report = index(sightline, photos).report
+    assert (report.found, report.added, len(report.failed)) == (6, 5, 1)
+    assert len(index(sightline, photos).report.failed) == 1
+    assert [from_uri(one.uri).name for one in sightline.failed("photos")] == ["link.png"]
+    (photos / "link.png").unlink()
+    index(sightline, photos)
+    assert sightline.failed("photos") == []
+
+
+def test_bad_captions_leave_no_gallery_behind(sightline: Sightline, photos: Path) -> None:
+    (photos / "captions.jsonl").write_text("rubbish")
+    for _ in range(3):
+        with pytest.raises(BadCaptions):
+            index(sightline, photos)
+    assert sightline.galleries() == []
+    (photos / "captions.jsonl").unlink()
+    assert index(sightline, photos).gallery == "photos"
+
+
+def test_captions_that_name_no_file_are_reported(sightline: Sightline, photos: Path) -> None:
+    (photos / "captions.jsonl").write_text('{"file": "z.png", "texts": ["one"]}')
+    report = index(sightline, photos).report
+    assert [(from_uri(uri).name, "no such file" in reason) for uri, reason in report.failed] == [("z.png", True)]
+
+
+def test_two_first_runs_of_one_folder_at_once_make_one_gallery(sightline: Sightline, photos: Path) -> None:
+    outcomes: list[object] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(index(sightline, photos).gallery)
+        except GalleryBusy as error:
+            outcomes.append(error.name)
+
+    threads = [Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == ["photos"] * 4
+    assert [one.items for one in sightline.galleries()] == [5]

@@ -320,9 +320,7 @@ def test_a_heic_with_bytes_behind_it_is_read() -> None:
 
 @pytest.mark.parametrize("side", [12_000, 60_000])
 def test_a_huge_header_fails_before_anything_is_decoded(side: int) -> None:
-    started = time.perf_counter()
     assert reason(png(side, side, b"")) == f"too large: {side} x {side} pixels, the limit is 100000000"
-    assert time.perf_counter() - started < 1
 
 
 def test_the_pixel_limit_is_the_callers() -> None:

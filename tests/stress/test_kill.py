@@ -70,7 +70,7 @@ def check_what_is_visible(sightline: Sightline) -> None:
     gallery = sightline.gallery("photos")
     with sightline.wiring.database.reading() as session:
         snapshot = sightline.wiring.snapshots.newest(session, gallery, "image")
-        ids = np.array([one.id for one in items.findable(session, gallery.id, "image")], dtype=np.int64)
+        ids = np.array([one.id for one in items.embedded(session, gallery.id, "image")], dtype=np.int64)
     assert snapshot.items == len(ids)
     if len(ids):
         lengths = np.linalg.norm(vectors_of(snapshot, ids), axis=2)

@@ -1,0 +1,1 @@
+"""Training: the world of postcards, losses and the loop. Needs torch, transformers, Pillow and NumPy only."""

@@ -1,0 +1,60 @@
+"""The losses: contrastive (ITC), matching (ITM), wrong words, and the next word of a text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORED = -100
+NOTHING_WEIGHT = 0.3  # one patch in four shows a thing
+
+
+def contrastive_loss(images: Tensor, texts: Tensor, truth: Tensor, temperature: Tensor) -> Tensor:
+    """ITC over normalised embeddings, pictures `[n, d]` and texts `[m, d]`, m >= n; row i of both belongs together.
+
+    Texts after the first n are nobody's: pictures have to tell them apart from their own. `truth[i, j]` says that
+    text j is true of picture i. Such pairs off the diagonal are no negatives: they leave the softmax of their row and
+    of their column.
+    """
+    n = len(images)
+    similarities = images @ texts.T / temperature
+    own = torch.eye(n, len(texts), dtype=torch.bool, device=images.device)
+    logits = similarities.masked_fill(truth & ~own, -torch.inf)
+    target = torch.arange(n, device=images.device)
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits[:, :n].T, target)) / 2
+
+
+def hard_negatives(similarities: Tensor, truth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """For every row the column of a false pair, drawn the more often the more similar: `int64 [n]`."""
+    weights = (similarities.float() / temperature).masked_fill(truth, -torch.inf).softmax(dim=1)
+    return torch.multinomial(weights.nan_to_num(1.0).cpu(), 1, generator=generator)[:, 0].to(similarities.device)
+
+
+def matching_loss(logits: Tensor, matches: Tensor) -> Tensor:
+    """ITM over pairs: logits `[m, 2]`, class 1 is match."""
+    return functional.cross_entropy(logits.float(), matches)
+
+
+def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which tokens of a text are wrong: logits `[m, t, 2]`, labels `[m, t]` of 0, 1 and IGNORED."""
+    return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+
+def patch_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """What lies under a patch: logits `[n, p, kinds]`, labels `[n, p]`, 0 for the common nothing."""
+    weights = torch.ones(logits.shape[2], device=logits.device)
+    weights[0] = NOTHING_WEIGHT
+    return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), weight=weights)
+
+
+def position_loss(logits: Tensor) -> Tensor:
+    """Which patch a token comes from: logits `[n, p, p]`. Without it the tokens forget where they are."""
+    numbers = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
+    return functional.cross_entropy(logits.float().flatten(0, 1), numbers)
+
+
+def next_word_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
+    """Language modelling: logits `[n, t, words]` at a token predict the next; `counted[n, t]` says which are scored."""
+    targets = tokens[:, 1:].masked_fill(~counted[:, 1:], IGNORED)
+    return functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)

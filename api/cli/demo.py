@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from api.schemas import PageOut
 
 SCENES = 1000
-SEED = 20
+SEED = 46
 HELD_OUT_QUERIES = 200
-QUERIES = ("a penguin left of a red car", "a yellow boat", "a cat above a blue umbrella")
+QUERIES = ("a penguin left of a red car", "a yellow boat on the beach", "a cat above a blue umbrella")
 QUESTION = "what colour is the car?"
 GALLERY = "demo"
 

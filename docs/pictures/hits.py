@@ -41,7 +41,7 @@ def main() -> None:
     second = library.search("demo", QUERY, k=K)
     draw_row(sheet, GAP, f"{QUERY!r}: first stage (ITC)", list(first))
     draw_row(sheet, GAP + row, f"{QUERY!r}: reranked (ITM over 32 candidates)", list(second))
-    sheet.quantize(96).save(Path(__file__).with_name("hits.png"), optimize=True)
+    sheet.save(Path(__file__).with_name("hits.png"), optimize=True)
     library.close()
 
 

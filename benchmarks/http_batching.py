@@ -58,10 +58,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = make_gallery(Path(folder), options.scenes)
         with serving(Path(folder) / "home") as port:
-            plans = (("first stage", "false", options.queries), ("reranked", "true", options.reranked))
-            for name, rerank, count in plans:
+            # No more at once than the queue of reranked queries takes by default: the rest would be told to come back.
+            reranking = min(options.connections, 24)
+            plans = (
+                ("first stage", "false", options.queries, options.connections),
+                ("reranked", "true", options.reranked, reranking),
+            )
+            for name, rerank, count, connections in plans:
                 paths = [path_of(texts[i % len(texts)], rerank) for i in range(count)]
-                print(asyncio.run(compare(name, port, paths, options.connections, options.turns)), flush=True)
+                print(asyncio.run(compare(name, port, paths, connections, options.turns)), flush=True)
 
 
 def make_gallery(folder: Path, scenes: int) -> list[str]:

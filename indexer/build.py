@@ -257,7 +257,7 @@ class Builder:
 
     def _living(self, kind: str, source: str) -> list[Item]:
         with self.database.reading() as session:
-            return list(items.living(session, self.gallery.id, kind, source))
+            return items.living(session, self.gallery.id, kind, source)
 
 
 def _bodies(source: str, described: Sequence[CaptionRecord], images: dict[str, int]) -> dict[int, str]:

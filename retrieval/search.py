@@ -82,7 +82,7 @@ def encode(queries: Sequence[Query], encoder: Encoder) -> Float32:
     embedded = [_combine(query, of_texts, of_images) for query in queries]
     width = max(len(one) for one in embedded)
     # A query of fewer vectors repeats its last one: the maximum over them stays the same.
-    return np.stack([np.pad(one, ((0, width - len(one)), (0, 0)), mode="edge") for one in embedded])
+    return np.stack([one[np.minimum(np.arange(width), len(one) - 1)] for one in embedded])
 
 
 def _combine(query: Query, of_texts: Iterator[Float32], of_images: Iterator[Float32]) -> Float32:

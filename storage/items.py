@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -62,65 +62,61 @@ class NewItem:
 
 def by_id(session: Session, item_id: int) -> Item:
     """Read an item that can be found, or raise ItemNotFound: a file that failed is nobody's to look at."""
-    row = session.get(ItemTable, item_id) if 0 < item_id < 1 << 53 else None
-    if row is None or row.state not in FINDABLE:
+    found = by_ids(session, [item_id] if 0 < item_id < 1 << 53 else []).get(item_id)
+    if found is None or found.state not in FINDABLE:
         raise ItemNotFound(item_id)
-    return _item(row)
+    return found
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Item]:
     """Read items by id; one that is gone is left out."""
     found: dict[int, Item] = {}
     for some in _some(ids):
-        for row in session.scalars(select(ItemTable).where(ItemTable.id.in_(some), ItemTable.state != "deleted")):
-            found[row.id] = _item(row)
+        query = _select().where(ItemTable.id.in_(some), ItemTable.state != "deleted")
+        found.update((item.id, item) for item in _read(session, query))
     return found
 
 
-def living(session: Session, gallery_id: int, kind: str, source: str) -> Iterator[Item]:
+def living(session: Session, gallery_id: int, kind: str, source: str) -> list[Item]:
     """Read every item of a source that is not deleted, whatever its state."""
-    query = select(ItemTable).where(
+    query = _select().where(
         ItemTable.gallery_id == gallery_id,
         ItemTable.kind == kind,
         ItemTable.source == source,
         ItemTable.state != "deleted",
     )
-    yield from _stream(session, query)
+    return _read(session, query.order_by(ItemTable.id))
 
 
 def embedded(session: Session, gallery_id: int, kind: str) -> list[Item]:
     """Read all items of a kind that have vectors, by id."""
-    query = select(ItemTable).where(
-        ItemTable.gallery_id == gallery_id, ItemTable.kind == kind, ItemTable.state == "embedded"
-    )
-    return list(_stream(session, query))
+    query = _select().where(ItemTable.gallery_id == gallery_id, ItemTable.kind == kind, ItemTable.state == "embedded")
+    return _read(session, query.order_by(ItemTable.id))
 
 
 def failed(session: Session, gallery_id: int) -> list[Item]:
     """List what could not be read, with reasons, by name."""
-    query = select(ItemTable).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "failed")
-    return [_item(row) for row in session.scalars(query.order_by(ItemTable.uri))]
+    query = _select().where(ItemTable.gallery_id == gallery_id, ItemTable.state == "failed")
+    return _read(session, query.order_by(ItemTable.uri))
 
 
 def by_uri(session: Session, uri: str) -> Item | None:
     """Find the first living item of a file name in any gallery."""
-    query = select(ItemTable).where(ItemTable.uri_hash == uri_hash(uri), ItemTable.state.in_(FINDABLE))
-    query = query.order_by(ItemTable.id)
-    row = session.scalars(query.limit(1)).first()
-    return None if row is None else _item(row)
+    query = _select().where(ItemTable.uri_hash == uri_hash(uri), ItemTable.state.in_(FINDABLE))
+    return next(iter(_read(session, query.order_by(ItemTable.id).limit(1))), None)
 
 
 def embedded_like(session: Session, gallery_id: int, kind: str, hashes: Collection[str]) -> dict[str, Item]:
     """Find for content hashes an item whose vector can be reused; a deleted item's vector is still there."""
     found: dict[str, Item] = {}
     for some in _some(hashes):
-        query = select(ItemTable).where(
+        query = _select().where(
             ItemTable.gallery_id == gallery_id,
             ItemTable.kind == kind,
             ItemTable.content_hash.in_(some),
             ItemTable.row.is_not(None),
         )
-        found.update((row.content_hash or "", _item(row)) for row in session.scalars(query))
+        found.update((item.content_hash or "", item) for item in _read(session, query))
     return found
 
 
@@ -256,9 +252,13 @@ def uri_hash(uri: str) -> str:
     return hashlib.sha256(uri.encode()).hexdigest()
 
 
-def _stream(session: Session, query: Select[ItemTable]) -> Iterator[Item]:
-    for row in session.scalars(query.order_by(ItemTable.id).execution_options(yield_per=1000)):
-        yield _item(row)
+def _select() -> Select[Any]:
+    """Begin a query for items. Columns, not objects of the table: a page reads many and changes none."""
+    return select(*(getattr(ItemTable, column.name) for column in fields(Item)))
+
+
+def _read(session: Session, query: Select[Any]) -> list[Item]:
+    return [Item(*row) for row in session.execute(query)]
 
 
 def _columns(item: NewItem) -> dict[str, Any]:
@@ -274,23 +274,3 @@ def _columns(item: NewItem) -> dict[str, Any]:
         "height": item.height,
         "text": item.text,
     }
-
-
-def _item(row: ItemTable) -> Item:
-    return Item(
-        id=row.id,
-        gallery_id=row.gallery_id,
-        kind=row.kind,
-        uri=row.uri,
-        source=row.source,
-        state=row.state,
-        reason=row.reason,
-        size=row.size,
-        mtime_ns=row.mtime_ns,
-        content_hash=row.content_hash,
-        width=row.width,
-        height=row.height,
-        text=row.text,
-        block_id=row.block_id,
-        row=row.row,
-    )

@@ -22,9 +22,7 @@ def test_the_program_in_the_readme_runs(home: Path, tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in program.splitlines() if line.strip()]) <= 8
     write_gallery(tmp_path / "photos", scenes=12, seed=3)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 30  # ten hits, three lines each
 

@@ -27,7 +27,11 @@ def test_a_picture_finds_the_texts_that_the_library_finds(
     assert page["stages"] == ("itc+itm" if rerank else "itc")
     assert [hit["text"] for hit in page["hits"]] == [hit.text for hit in expected]
     raw = cards.post(LOOKUP, params={"k": 4, "rerank": rerank}, content=card, headers={"content-type": "image/png"})
-    assert raw.json() == page
+    again = raw.json()
+    assert [hit["id"] for hit in again["hits"]] == [hit["id"] for hit in page["hits"]]
+    # The same picture at another place in memory may take another path through the processor's vector units.
+    similarities = [[hit["itc_similarity"] for hit in one["hits"]] for one in (page, again)]
+    assert similarities[0] == pytest.approx(similarities[1], abs=1e-6)
 
 
 def test_given_texts_are_ranked_instead_of_the_gallerys(cards: TestClient, card: bytes) -> None:

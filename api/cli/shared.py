@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,14 +59,24 @@ def print_json(value: Any) -> None:
 
 
 class Bar:
-    """A progress bar on standard error: count, rate and time left."""
+    """A progress bar on standard error: count, rate and time left.
+
+    While it moves, Ctrl-C waits for the batch in hand to be published: an interrupt in the middle of a transaction
+    could leave the database locked until it is rolled back. A second Ctrl-C ends the process at once, which is as
+    safe as a kill.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._before: Any = None
+        self._interrupted = False
 
     def begin(self, what: str, total: int) -> None:
         """Start a bar; nothing to do needs none."""
         self.close()
+        if self._before is None:
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
+        self._stop_if_interrupted()
         if total:
             from tqdm import tqdm
 
@@ -75,6 +87,7 @@ class Bar:
         """Move on."""
         if self._bar is not None:
             self._bar.update(count)
+        self._stop_if_interrupted()
 
     def close(self) -> None:
         """Leave the line as it is."""
@@ -82,11 +95,23 @@ class Bar:
             self._bar.close()
             self._bar = None
 
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        if self._interrupted:
+            os._exit(130)
+        self._interrupted = True
+        notice("\nStopping after this batch; Ctrl-C again stops at once.")
+
     def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 def page_as_json(page: Page) -> dict[str, Any]:

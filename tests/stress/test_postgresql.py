@@ -69,7 +69,7 @@ def test_names_and_captions_are_searched_by_postgresql_s_own_index(library: Sigh
     (photos / "captions.jsonl").write_text('{"file": "b.png", "texts": ["two cats asleep"]}')
     page = library.search(photos, "cat")
     assert [hit.uri.rsplit("/", 1)[-1] for hit in page] == ["b.png"]
-    assert len(library.search(photos, "';--")) == 0
+    assert len(library.search(photos, "dog'; -- & | !")) == 0
 
 
 def test_a_gallery_has_one_writer_at_a_time(library: Sightline, photos: Path) -> None:

@@ -84,15 +84,17 @@ def test_killed_at_random_moments_an_index_ends_with_every_file_exactly_once(
     random, folder = Random(11), tmp_path / "photos"
     for i in range(FILES):
         paint(folder / f"{i:04d}.png", (i % 256, i // 256, 77))
-    kills = 0
+    kills = steps = 0
     while kills < KILLS:
+        steps += 1
         process = start(folder)
         kills += kill_after_publishing(process, sightline, random)
         check_what_is_visible(sightline)
-        # Deleting some items keeps work for the next run, however far this one came.
-        disturb(folder, random, paint, kills)
+        # This keeps work for the next run, however far this one came.
+        disturb(folder, random, paint, steps)
+        # A date of its own for each step: a file is recognised by size and date, and all of these are of one size.
         for path in random.sample(sorted(folder.iterdir()), 100):
-            os.utime(path, ns=(kills, kills))
+            os.utime(path, ns=(steps, steps))
     process = start(folder)
     said = process.communicate()[1]
     assert process.returncode == 0, said.decode()

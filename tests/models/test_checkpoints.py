@@ -94,7 +94,6 @@ def test_a_folder_of_parts_plays_all_roles(model_folder: Path) -> None:
     assert len(load_answerer(checkpoint, device="cpu", offline=True).answer(pixels, "what?")) == 1
 
 
-@pytest.mark.skipif(not (BUNDLED / "postcards").is_dir(), reason="the bundled weights are not in this checkout")
 def test_the_bundled_model_plays_all_roles_at_the_size_its_row_states() -> None:
     checkpoint = resolve("postcards")
     models = [load(checkpoint, device="cpu", offline=True) for load in (load_encoder, load_captioner, load_answerer)]

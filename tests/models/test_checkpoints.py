@@ -16,7 +16,7 @@ from PIL import Image
 
 from retrieval.errors import BadCheckpoint, RoleMissing, UnknownModel, WeightsMissing
 from retrieval.models import hub
-from retrieval.models.checkpoints import BUNDLED, CHECKPOINTS, companion, resolve
+from retrieval.models.checkpoints import CHECKPOINTS, companion, resolve
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
 
 COCO = CHECKPOINTS["blip-itm-base-coco"]

@@ -28,7 +28,8 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """Interleave both devices and print the medians' ratio."""
     if device_kind() != "cuda":
-        sys.exit("no CUDA device here")
+        print("skipped: no CUDA device here")
+        return
     pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 96, 96, 3), dtype=np.uint8)
     texts = ["a penguin left of a red car", "a yellow boat above a tree at night"]
     pairs = np.stack([np.arange(PICTURES), np.arange(PICTURES) % 2], axis=1)

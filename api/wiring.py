@@ -71,6 +71,7 @@ class Wiring:
         """Open the database; `say` is told one line at a time what a person should know."""
         self.settings, self.say = settings, say
         self._models: dict[tuple[str, str], object] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
         self._lock = RLock()
 
     @cached_property
@@ -110,8 +111,10 @@ class Wiring:
         return self.settings.offline
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """Find what a model name means."""
-        return resolve(name, offline=self.offline)
+        """Find what a model name means; a folder's configuration is read once and not for every query."""
+        if name not in self._checkpoints:
+            self._checkpoints[name] = resolve(name, offline=self.offline)
+        return self._checkpoints[name]
 
     def encoder(self, checkpoint: Checkpoint) -> Encoder:
         """Load an encoder once."""

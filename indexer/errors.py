@@ -28,6 +28,17 @@ class SourceMissing(IndexerError):
         return f"nothing to index at {self.path}"
 
 
+class PictureMissing(IndexerError):
+    """The picture that was to be looked at is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"there is no picture at {self.path}"
+
+
 class BadCaptions(IndexerError):
     """A captions file that does not hold what it should; `line` counts from 1, and is 0 for the file as a whole."""
 

@@ -20,7 +20,7 @@ from retrieval.models.checkpoints import Checkpoint
 from retrieval.models.roles import Encoder
 from storage import galleries, jobs
 from storage.db import Session
-from storage.errors import GalleryBusy
+from storage.errors import GalleryBusy, ModelMismatch
 from storage.galleries import Gallery
 from storage.lease import write_lease
 
@@ -77,7 +77,10 @@ def index(
 def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Progress) -> Gallery:
     """Give the gallery that a folder (brought up to date first) or a name means."""
     if not _means_folder(wiring, named):
-        return by_name(wiring, str(named))
+        gallery = by_name(wiring, str(named))
+        if model is not None and wiring.checkpoint(model).name != gallery.model:
+            raise ModelMismatch(gallery.name, gallery.model or "none", model)
+        return gallery
     try:
         indexed = index(wiring, named, gallery=None, model=model, progress=progress, ask_network=False)
         return by_name(wiring, indexed.gallery)

@@ -79,6 +79,7 @@ def lookup_page(
 ) -> Page:
     """Find the texts of a gallery that describe a picture best."""
     require_model(gallery, "a lookup")
+    picture = read(wiring, image)
     encoder = wiring.encoder_of(gallery)
     reranker = wiring.reranker_of(gallery) if rerank else None
     with wiring.database.reading() as session:
@@ -87,7 +88,7 @@ def lookup_page(
             raise NoTexts(gallery.name)
         hits = lookup(
             session,
-            read(wiring, image),
+            picture,
             snapshot,
             encoder,
             reranker.matcher if reranker else None,

@@ -12,7 +12,7 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.wiring import Wiring
 from indexer.decode import decode, decode_bytes, open_file, thumbnail
-from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, SourceMissing
+from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, PictureMissing
 from indexer.originals import stamp
 from indexer.uri import from_uri, to_uri
 from retrieval import ask as asking
@@ -39,7 +39,7 @@ def read(wiring: Wiring, picture: Picture) -> Image:
     if isinstance(picture, (str, Path)):
         path = expanded(picture)
         if not path.is_file():
-            raise SourceMissing(path)
+            raise PictureMissing(path)
         try:
             return decode(path, pixel_limit=limit)
         except DecodeFailed as error:

@@ -181,6 +181,18 @@ def test_a_gallery_s_name_wins_over_a_folder_of_that_name(
     assert "the folder of that name is ./photos" in result.stderr
 
 
+def test_a_model_beside_a_gallery_s_own_is_refused_and_not_ignored(run: Run, indexed: Path) -> None:
+    assert run("search", "photos", "a cat", "--model", "hashing").exit_code == 0
+    result = run("search", "photos", "a cat", "--model", "postcards")
+    assert result.exit_code == 1
+    assert "built by model 'hashing', not by 'postcards'" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("ask", "/no/x.png"), ("lookup", "/no/x.png", "-g", "photos")])
+def test_a_picture_that_is_not_there_is_named(run: Run, indexed: Path, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).stderr == "sightline: there is no picture at /no/x.png\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("ask", "\u00b2"), ("index", "~nobody-here/x"), ("search", "~nobody-here/x", "cat"), ("search", "photos", "!?"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from torch.nn.functional import normalize
 from transformers import (
     BlipConfig,
@@ -32,7 +31,20 @@ from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
 from retrieval.errors import BadCheckpoint
 from retrieval.models import hub, weights
-from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, normalise, pre_caption, pre_question, resize
+from retrieval.models.network import (
+    PAIRS_AT_ONCE,
+    TEXT_SIZES,
+    TEXTS_AT_ONCE,
+    VISION_SIZES,
+    Sighted,
+    as_array,
+    as_tensor,
+    best_device,
+    joined,
+    padded,
+    pick,
+)
+from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_question
 from retrieval.models.preprocess import spaced_punctuation as spaced
 from retrieval.models.vocabulary import Vocabulary
 from retrieval.types import Float32, UInt8
@@ -49,56 +61,25 @@ TEXT_EPS = 1e-12
 TEXT_HEADS = 12
 VOCABULARY_ROWS = 30524
 
-# Bounds on memory: 16 pictures of 577 tokens need 0.3 GB for one layer's attention, 64 pairs 0.1 GB of image tokens.
-IMAGES_AT_ONCE = 16
-TEXTS_AT_ONCE = 128
-PAIRS_AT_ONCE = 64
-
-_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
-_VISION_SIZES = (*_SIZES, "image_size", "patch_size")
-_TEXT_SIZES = (*_SIZES, "vocab_size", "max_position_embeddings")
-
 _TIES = {
     "text_decoder.cls.predictions.decoder.weight": "text_decoder.bert.embeddings.word_embeddings.weight",
     "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
 }
 
 
-class _Blip:
-    """What the three models share: a network, a vocabulary, and eyes."""
+class _Blip(Sighted):
+    """What the three models share: a network that sees, and a vocabulary."""
 
     def __init__(self, network: Any, vocabulary: Vocabulary, *, folder: Path, name: str) -> None:
-        self.name = name
-        self.folder = folder
-        self.network = network
+        super().__init__(network, folder=folder, name=name)
         self.vocabulary = vocabulary
-        self.image_size: int = network.config.vision_config.image_size
-        self.device = str(network.vision_model.embeddings.class_embedding.device)
-
-    def prepare(self, image: Image) -> UInt8:
-        """Resize an RGB picture to `uint8 [R, R, 3]`."""
-        return resize(image, self.image_size)
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary cannot express, as written, each once, in order."""
         return self.vocabulary.unknown_words(spaced(text))
 
-    @torch.inference_mode()
-    def look(self, values: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pictures `float32 [n, 3, R, R]` into image tokens `float32 [n, t, c]`."""
-        return _tensor(self.network.vision_model(pixel_values=values).last_hidden_state)
-
-    def _looks(self, pixels: UInt8) -> Iterator[torch.Tensor]:
-        """Image tokens of prepared pictures, a bounded number at a time."""
-        for start in range(0, len(pixels), IMAGES_AT_ONCE):
-            yield self.look(normalise(pixels[start : start + IMAGES_AT_ONCE], device=self.device))
-
     def _padded(self, sequences: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and mask, `int64 [n, s]`: s is the longest sequence, for padding contributes nothing."""
-        longest = max(map(len, sequences))
-        ids = [sequence + [self.vocabulary.pad] * (longest - len(sequence)) for sequence in sequences]
-        mask = [[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in sequences]
-        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+        return padded(sequences, pad=self.vocabulary.pad, device=self.device)
 
     def _generate(self, ids: torch.Tensor, states: torch.Tensor) -> list[str]:
         """Let the text decoder go on from `ids [n, s]` while it reads `states [n, t, c]`: n texts."""
@@ -143,21 +124,15 @@ class BlipRetrieval(_Blip):
 
     def encode_images(self, pixels: UInt8) -> Float32:
         """Embed prepared pictures `uint8 [n, R, R, 3]` to `float32 [n, 1, d]`."""
-        parts = [_array(self.project_images(tokens)) for tokens in self._looks(pixels)]
-        return _joined(parts, (0, self.dimension))[:, None, :]
+        parts = [as_array(self.project_images(tokens)) for tokens in self.looks(pixels)]
+        return joined(parts, (0, self.dimension))[:, None, :]
 
     def encode_texts(self, texts: Sequence[str]) -> Float32:
         """Embed n texts to `float32 [n, d]`."""
         sequences = [self._sequence(text, first=self.vocabulary.cls) for text in texts]
         chunks = (sequences[i : i + TEXTS_AT_ONCE] for i in range(0, len(sequences), TEXTS_AT_ONCE))
-        parts = [_array(self.project_texts(*self._padded(chunk))) for chunk in chunks]
-        return _joined(parts, (0, self.dimension))
-
-    def image_tokens(self, pixels: UInt8) -> Float32:
-        """Compute what the match head looks at: `uint8 [n, R, R, 3]` to `float32 [n, t, c]`."""
-        vision = self.network.config.vision_config
-        tokens = (vision.image_size // vision.patch_size) ** 2 + 1
-        return _joined([_array(part) for part in self._looks(pixels)], (0, tokens, vision.hidden_size))
+        parts = [as_array(self.project_texts(*self._padded(chunk))) for chunk in chunks]
+        return joined(parts, (0, self.dimension))
 
     def match(self, tokens: Float32, texts: Sequence[str], pairs: NDArray[np.int64]) -> Float32:
         """Score pairs `int64 [m, 2]` of (row of `tokens`, row of `texts`): logits `float32 [m, 2]`; 1 is match."""
@@ -167,25 +142,25 @@ class BlipRetrieval(_Blip):
             chunk = pairs[start : start + PAIRS_AT_ONCE]
             images = torch.tensor(tokens[chunk[:, 0]], device=self.device)
             ids, mask = self._padded([sequences[row] for row in chunk[:, 1]])
-            parts.append(_array(self.compare(images, ids, mask)))
-        return _joined(parts, (0, 2))
+            parts.append(as_array(self.compare(images, ids, mask)))
+        return joined(parts, (0, 2))
 
     @torch.inference_mode()
     def project_images(self, tokens: torch.Tensor) -> torch.Tensor:
         """ITC embeddings `[n, d]` of image tokens `[n, t, c]`: the class token, projected, of unit length."""
-        return normalize(_tensor(self.network.vision_proj(tokens[:, 0])), dim=-1)
+        return normalize(as_tensor(self.network.vision_proj(tokens[:, 0])), dim=-1)
 
     @torch.inference_mode()
     def project_texts(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """ITC embeddings `[n, d]` of ids `[n, s]` that begin with [CLS]; no image is attended to."""
         states = self.network.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        return normalize(_tensor(self.network.text_proj(states[:, 0])), dim=-1)
+        return normalize(as_tensor(self.network.text_proj(states[:, 0])), dim=-1)
 
     @torch.inference_mode()
     def compare(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """ITM logits `[m, 2]` of m pairs: image tokens `[m, t, c]` with ids `[m, s]` that begin with [ENC]."""
         states = self.network.text_encoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=tokens)
-        return _tensor(self.network.itm_head(states.last_hidden_state[:, 0]))
+        return as_tensor(self.network.itm_head(states.last_hidden_state[:, 0]))
 
     def _sequence(self, text: str, *, first: int) -> list[int]:
         return self.vocabulary.sequence(pre_caption(text), first=first, length=TEXT_LENGTH)
@@ -204,7 +179,7 @@ class BlipCaptioner(_Blip):
 
     def caption(self, pixels: UInt8) -> list[str]:
         """Describe n prepared pictures `uint8 [n, R, R, 3]`: n captions without the prompt."""
-        return [caption for tokens in self._looks(pixels) for caption in self.describe(tokens)]
+        return [caption for tokens in self.looks(pixels) for caption in self.describe(tokens)]
 
     @torch.inference_mode()
     def describe(self, tokens: torch.Tensor) -> list[str]:
@@ -231,25 +206,20 @@ class BlipAnswerer(_Blip):
     def answer(self, pixels: UInt8, question: str) -> list[str]:
         """Answer one question about n prepared pictures `uint8 [n, R, R, 3]`: n answers."""
         ids = self.vocabulary.sequence(pre_question(question), first=self.vocabulary.enc, length=QUESTION_LENGTH)
-        parts = (self.reply(self.ask(tokens, *self._padded([ids] * len(tokens)))) for tokens in self._looks(pixels))
+        parts = (self.reply(self.ask(tokens, *self._padded([ids] * len(tokens)))) for tokens in self.looks(pixels))
         return [answer for part in parts for answer in part]
 
     @torch.inference_mode()
     def ask(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Question states `[n, s, c]`: ids `[n, s]` that begin with [ENC], read with image tokens `[n, t, c]`."""
         states = self.network.text_encoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=tokens)
-        return _tensor(states.last_hidden_state)
+        return as_tensor(states.last_hidden_state)
 
     @torch.inference_mode()
     def reply(self, states: torch.Tensor) -> list[str]:
         """Answers from n question states `[n, s, c]`, every position of which is read, padding too."""
         start = torch.full((len(states), 1), self.vocabulary.dec, device=states.device)
         return self._generate(start, states)
-
-
-def best_device() -> str:
-    """The kind of device that models run on here: "cuda" or "cpu"."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _open(kind: Callable[[Any], Any], folder: Path, *, device: str | None) -> tuple[Any, Vocabulary]:
@@ -277,18 +247,14 @@ def _build(kind: Callable[[Any], Any], stated: Mapping[str, Any], vocabulary: Vo
 
 def _configure(stated: Mapping[str, Any], vocabulary: Vocabulary) -> Any:
     """Take the sizes from config.json and nothing else: the rest is the authors' or the vocabulary's to say."""
-    text = _pick(stated.get("text_config") or {}, _TEXT_SIZES)
-    vision = _pick(stated.get("vision_config") or {}, _VISION_SIZES)
+    text = pick(stated.get("text_config") or {}, TEXT_SIZES)
+    vision = pick(stated.get("vision_config") or {}, VISION_SIZES)
     authors = {"layer_norm_eps": TEXT_EPS, "is_decoder": True, **vocabulary.special_ids}
     return BlipConfig(
         text_config={"num_attention_heads": TEXT_HEADS, "vocab_size": VOCABULARY_ROWS, **text, **authors},
         vision_config=vision | {"layer_norm_eps": VISION_EPS},
         image_text_hidden_size=stated.get("image_text_hidden_size", 256),
     )
-
-
-def _pick(stated: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: stated[name] for name in names if name in stated}
 
 
 def _reading_text(text_config: Any) -> Any:
@@ -307,19 +273,3 @@ def _set_generation(network: Any, vocabulary: Vocabulary, *, num_beams: int, max
         do_sample=False,
         **{name: token for name, token in vocabulary.special_ids.items() if name != "sep_token_id"},
     )
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    """The border to transformers, which is not typed."""
-    assert isinstance(value, torch.Tensor)
-    return value
-
-
-def _array(tensor: torch.Tensor) -> Float32:
-    array: Float32 = tensor.cpu().numpy()
-    return array
-
-
-def _joined(parts: Sequence[Float32], empty: tuple[int, ...]) -> Float32:
-    """All parts as one array; of the shape `empty` where there are none."""
-    return np.concatenate(parts) if parts else np.zeros(empty, dtype=np.float32)

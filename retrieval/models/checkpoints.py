@@ -11,7 +11,7 @@ from typing import Any, Literal
 from retrieval.errors import RoleMissing, UnknownModel
 from retrieval.models import hub
 
-Family = Literal["blip", "hashing"]
+Family = Literal["blip", "blip2", "hashing"]
 Role = Literal["encoder", "matcher", "captioner", "answerer"]
 Scoring = Literal["blip", "itc"]
 
@@ -24,9 +24,9 @@ class Checkpoint:
 
     `source` is a local folder, a Hugging Face id, or None where there are no weights. `roles` are what its own
     weights can do; `captioner` and `answerer` name the companions that do the rest (or the row itself).
-    `protocol` says how the score of a candidate is made: "blip" adds the ITC cosine to the match logit, "itc" has
-    no match logit. `image_size` is the side in pixels, `text_length` the most tokens of a text, `download_bytes`
-    the size of the weights file.
+    `protocol` says how the score of a candidate is made: "blip" (BLIP and BLIP-2) adds the ITC cosine to the match
+    logit, "itc" has no match logit. `image_size` is the side in pixels, `text_length` the most tokens of a text,
+    `download_bytes` the size of the weights file.
     """
 
     name: str
@@ -41,6 +41,17 @@ class Checkpoint:
     answerer: str | None = None
     download_bytes: int | None = None
 
+
+SIBLING = Checkpoint(
+    "postcards-blip2",
+    "blip2",
+    BUNDLED / "postcards-blip2",
+    ("encoder", "matcher", "captioner", "answerer"),
+    image_size=96,
+    licence="BSD-3-Clause",
+    captioner="postcards-blip2",
+    answerer="postcards-blip2",
+)
 
 # Sizes: parameters x 4 bytes; the generating files hold the tied word embeddings twice.
 _ROWS = (
@@ -137,6 +148,7 @@ _ROWS = (
         licence="BSD-3-Clause",
         protocol="itc",
     ),
+    *([SIBLING] if (BUNDLED / "postcards-blip2").is_dir() else []),  # until its weights are bundled
 )
 
 CHECKPOINTS: Mapping[str, Checkpoint] = {row.name: row for row in _ROWS}
@@ -146,6 +158,8 @@ _ARCHITECTURES: Mapping[str, tuple[Family, tuple[Role, ...]]] = {
     "BlipForImageTextRetrieval": ("blip", ("encoder", "matcher")),
     "BlipForConditionalGeneration": ("blip", ("captioner",)),
     "BlipForQuestionAnswering": ("blip", ("answerer",)),
+    "Blip2ForImageTextRetrieval": ("blip2", ("encoder", "matcher")),
+    "Blip2ForConditionalGeneration": ("blip2", ("captioner", "answerer")),
 }
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -183,7 +197,7 @@ def _describe_folder(folder: Path) -> Checkpoint:
     parts = [folder / part for part in hub.PARTS if (folder / part / "config.json").is_file()]
     parts = parts or [part for part in (folder,) if (part / "config.json").is_file()]
     if not parts:
-        raise UnknownModel(str(folder), "the folder has no config.json, nor itm/, caption/ or vqa/ that have one")
+        raise UnknownModel(str(folder), "the folder has no config.json, nor itm/, caption/, vqa/ or llm/ that have one")
     return _describe(str(folder), folder, [hub.read_config(part) for part in parts])
 
 

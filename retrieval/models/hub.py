@@ -28,6 +28,7 @@ PARTS: Mapping[str, tuple[Role, ...]] = {
     "itm": ("encoder", "matcher"),
     "caption": ("captioner",),
     "vqa": ("answerer",),
+    "llm": ("captioner", "answerer"),
 }
 
 _DESCRIPTIONS = ("*.json", "*.txt")
@@ -80,14 +81,13 @@ def is_reachable() -> bool:
 
 def read_config(source: Path | str, *, offline: bool = False) -> dict[str, Any]:
     """Read the config.json of a folder or of a Hugging Face id, downloading that one file if it is not stored."""
-    file = source / "config.json" if isinstance(source, Path) else _fetch_config(source, offline=offline)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(file.parent, f"config.json cannot be read ({_brief(error)})") from error
-    if not isinstance(config, dict):
-        raise BadCheckpoint(file.parent, "config.json is not an object")
-    return config
+    return _read_object(source / "config.json" if isinstance(source, Path) else _fetch_config(source, offline=offline))
+
+
+def read_generation(folder: Path) -> dict[str, Any]:
+    """Read what a folder states of its text generation; nothing where it has no generation_config.json."""
+    file = folder / "generation_config.json"
+    return _read_object(file) if file.is_file() else {}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -99,6 +99,16 @@ def weight_files(folder: Path) -> list[Path]:
         shards = _shards(index)
         return shards if all(shard.is_file() for shard in shards) else []
     return [folder / _PICKLED_WEIGHTS] if (folder / _PICKLED_WEIGHTS).is_file() else []
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(file.parent, f"{file.name} cannot be read ({_brief(error)})") from error
+    if not isinstance(content, dict):
+        raise BadCheckpoint(file.parent, f"{file.name} is not an object")
+    return content
 
 
 def _shards(index: Path) -> list[Path]:
@@ -113,7 +123,8 @@ def _part(root: Path, role: Role) -> Path:
     """The folder of a role: its part, or the folder itself where there are no parts."""
     if (root / "config.json").is_file():
         return root
-    return root / next(part for part, roles in PARTS.items() if role in roles)
+    parts = [root / part for part, roles in PARTS.items() if role in roles]
+    return next((part for part in parts if (part / "config.json").is_file()), parts[0])
 
 
 def _is_complete(folder: Path) -> bool:

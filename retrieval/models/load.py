@@ -13,6 +13,7 @@ from retrieval.models.checkpoints import Checkpoint, Role, companion
 
 if TYPE_CHECKING:
     from retrieval.models.blip import BlipRetrieval
+    from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval
     from retrieval.models.roles import Answerer, Captioner, Encoder, Matcher
 
 
@@ -27,7 +28,8 @@ class Openable(Protocol):
 
 Model = TypeVar("Model", bound=Openable)
 
-# Encoder and matcher are one object: whoever asks for the second gets the first, as long as somebody holds it.
+# Encoder and matcher are one object, and so are BLIP-2's captioner and answerer: whoever asks for the second gets the
+# first, as long as somebody holds it.
 _alive: WeakValueDictionary[tuple[str, str, Path, str | None], Any] = WeakValueDictionary()
 _loading = threading.Lock()
 
@@ -38,6 +40,8 @@ def load_encoder(checkpoint: Checkpoint, *, device: str | None = None, offline: 
     match checkpoint.family:
         case "blip":
             return _blip_retrieval(checkpoint, device=device, offline=offline)
+        case "blip2":
+            return _blip2_retrieval(checkpoint, device=device, offline=offline)
         case "hashing":
             from retrieval.models.hashing import HashingEncoder
 
@@ -52,6 +56,8 @@ def load_matcher(checkpoint: Checkpoint, *, device: str | None = None, offline: 
     match checkpoint.family:
         case "blip":
             return _blip_retrieval(checkpoint, device=device, offline=offline)
+        case "blip2":
+            return _blip2_retrieval(checkpoint, device=device, offline=offline)
         case other:
             raise UnknownFamily(other)
 
@@ -64,6 +70,8 @@ def load_captioner(checkpoint: Checkpoint, *, device: str | None = None, offline
             from retrieval.models.blip import BlipCaptioner
 
             return _shared(BlipCaptioner, chosen, "captioner", device=device, offline=offline)
+        case "blip2":
+            return _blip2_generator(chosen, "captioner", device=device, offline=offline)
         case other:
             raise UnknownFamily(other)
 
@@ -76,13 +84,15 @@ def load_answerer(checkpoint: Checkpoint, *, device: str | None = None, offline:
             from retrieval.models.blip import BlipAnswerer
 
             return _shared(BlipAnswerer, chosen, "answerer", device=device, offline=offline)
+        case "blip2":
+            return _blip2_generator(chosen, "answerer", device=device, offline=offline)
         case other:
             raise UnknownFamily(other)
 
 
 def device_kind() -> str:
     """Say what models run on here: "cuda" or "cpu"."""
-    from retrieval.models.blip import best_device
+    from retrieval.models.network import best_device
 
     return best_device()
 
@@ -91,6 +101,18 @@ def _blip_retrieval(checkpoint: Checkpoint, *, device: str | None, offline: bool
     from retrieval.models.blip import BlipRetrieval
 
     return _shared(BlipRetrieval, checkpoint, "encoder", device=device, offline=offline)
+
+
+def _blip2_retrieval(checkpoint: Checkpoint, *, device: str | None, offline: bool) -> Blip2Retrieval:
+    from retrieval.models.blip2 import Blip2Retrieval
+
+    return _shared(Blip2Retrieval, checkpoint, "encoder", device=device, offline=offline)
+
+
+def _blip2_generator(checkpoint: Checkpoint, role: Role, *, device: str | None, offline: bool) -> Blip2Generator:
+    from retrieval.models.blip2 import Blip2Generator
+
+    return _shared(Blip2Generator, checkpoint, role, device=device, offline=offline)
 
 
 def _shared(kind: type[Model], checkpoint: Checkpoint, role: Role, *, device: str | None, offline: bool) -> Model:

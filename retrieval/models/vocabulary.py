@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +27,63 @@ class Vocabulary:
     """An uncased WordPiece vocabulary. Reading it changes nothing, so that threads can share it.
 
     BERT's own list ends before [DEC] and [ENC]; where a list does not name them, they are the two rows after it.
+    BLIP-2 has `added` [DEC] alone.
     """
 
-    def __init__(self, tokens: dict[str, int], *, folder: Path, rows: int) -> None:
+    def __init__(
+        self, tokens: dict[str, int], *, folder: Path, rows: int, added: Sequence[str] = ("[DEC]", "[ENC]")
+    ) -> None:
         """Use a list of tokens for a model whose embedding has so many `rows`; `folder` is for errors only."""
         lacking = [token for token in _BASE_SPECIALS if token not in tokens]
         if lacking:
             raise BadCheckpoint(folder, f"the vocabulary lacks {', '.join(lacking)}")
         ids = dict(tokens)
-        for token in ("[DEC]", "[ENC]"):
+        for token in added:
             ids.setdefault(token, max(ids.values()) + 1)
         highest = max(ids.values())
         if highest >= rows:
             raise BadCheckpoint(folder, f"the vocabulary has ids up to {highest}, but the embedding only {rows} rows")
         self.pad, self.unknown, self.cls, self.sep = (ids[token] for token in _BASE_SPECIALS)
-        self.dec, self.enc = ids["[DEC]"], ids["[ENC]"]
-        self._tokens = tokens
+        self.dec = ids["[DEC]"]
+        self._tokens, self._ids, self._folder = tokens, ids, folder
         specials = {*_BASE_SPECIALS, "[MASK]", "[DEC]", "[ENC]"}
         self._pieces = {row: token for token, row in tokens.items() if token not in specials}
         # The tokenizer's wrapper keeps padding and truncation as state; what it wraps is pure.
         self._wordpiece: Any = BertTokenizer(vocab=tokens).backend_tokenizer
 
     @classmethod
-    def open(cls, folder: Path, *, rows: int) -> Vocabulary:
+    def open(cls, folder: Path, *, rows: int, added: Sequence[str] = ("[DEC]", "[ENC]")) -> Vocabulary:
         """Read vocab.txt, or the list inside tokenizer.json where there is none."""
         try:
             tokens = _read_list(folder) if (folder / "vocab.txt").is_file() else _read_tokenizer(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(folder, f"the vocabulary cannot be read ({type(error).__name__}: {error})") from error
-        return cls(tokens, folder=folder, rows=rows)
+        return cls(tokens, folder=folder, rows=rows, added=added)
+
+    @property
+    def enc(self) -> int:
+        """The id of [ENC], which BLIP's match head reads; BLIP-2 has none."""
+        return self._ids["[ENC]"]
 
     @property
     def digest(self) -> str:
         """SHA-256 of the list."""
         return hashlib.sha256(json.dumps(sorted(self._tokens.items())).encode()).hexdigest()
+
+    @property
+    def rows(self) -> list[str]:
+        """Every token in the order of ids, [DEC] and [ENC] among them; an id without a token has a name for itself."""
+        tokens = {number: token for token, number in self._ids.items()}
+        return [tokens.get(number, f"[row {number}]") for number in range(max(tokens) + 1)]
+
+    def grown(self, words: Sequence[str]) -> Vocabulary:
+        """The vocabulary with further words behind its last row."""
+        tokens = {token: number for number, token in enumerate([*self.rows, *words])}
+        return Vocabulary(tokens, folder=self._folder, rows=len(tokens))
+
+    def spelled(self, word: str) -> str:
+        """A word as the list has it: lower case, without accents."""
+        return str(self._wordpiece.normalizer.normalize_str(word))
 
     @property
     def special_ids(self) -> dict[str, int]:
@@ -88,13 +112,18 @@ class Vocabulary:
 
     def unknown_words(self, text: str) -> list[str]:
         """The words, as written, that become [UNK]; each once, in order. Punctuation is no word."""
-        encoding = self._wordpiece.encode(text, add_special_tokens=False)
-        found: dict[str, str] = {}
-        for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            word = text[start:end]
-            if i == self.unknown and not _is_punctuation(word):
-                found.setdefault(word.casefold(), word)
-        return list(found.values())
+        return words_read_as(self.unknown, text, self._wordpiece)
+
+
+def words_read_as(number: int, text: str, tokenizer: Any) -> list[str]:
+    """The words of a text, as written, that a tokenizer reads as one id; each once, in order, without punctuation."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    found: dict[str, str] = {}
+    for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        word = text[start:end]
+        if i == number and not _is_punctuation(word):
+            found.setdefault(word.casefold(), word)
+    return list(found.values())
 
 
 def _read_list(folder: Path) -> dict[str, int]:

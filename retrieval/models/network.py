@@ -1,0 +1,89 @@
+"""What every family that sees pictures is made of: a network on a device, and batches of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from retrieval.models.preprocess import normalise, resize
+from retrieval.types import Float32, UInt8
+
+# Bounds on memory: 16 pictures of 577 tokens need 0.3 GB for one layer's attention, 64 pairs 0.1 GB of image tokens.
+IMAGES_AT_ONCE = 16
+TEXTS_AT_ONCE = 128
+PAIRS_AT_ONCE = 64
+
+LAYER_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act")
+VISION_SIZES = (*LAYER_SIZES, "image_size", "patch_size")
+TEXT_SIZES = (*LAYER_SIZES, "vocab_size", "max_position_embeddings")
+
+
+class Sighted:
+    """A network with a vision tower, as transformers names its parts, and the folder that it came from."""
+
+    def __init__(self, network: Any, *, folder: Path, name: str) -> None:
+        self.name = name
+        self.folder = folder
+        self.network = network
+        self.image_size: int = network.config.vision_config.image_size
+        self.device = str(network.vision_model.embeddings.class_embedding.device)
+
+    def prepare(self, image: Image) -> UInt8:
+        """Resize an RGB picture to `uint8 [R, R, 3]`."""
+        return resize(image, self.image_size)
+
+    @torch.inference_mode()
+    def look(self, values: torch.Tensor) -> torch.Tensor:
+        """Turn normalised pictures `float32 [n, 3, R, R]` into image tokens `float32 [n, t, c]`."""
+        return as_tensor(self.network.vision_model(pixel_values=values).last_hidden_state)
+
+    def looks(self, pixels: UInt8) -> Iterator[torch.Tensor]:
+        """Image tokens of prepared pictures `uint8 [n, R, R, 3]`, a bounded number at a time."""
+        for start in range(0, len(pixels), IMAGES_AT_ONCE):
+            yield self.look(normalise(pixels[start : start + IMAGES_AT_ONCE], device=self.device))
+
+    def image_tokens(self, pixels: UInt8) -> Float32:
+        """Compute what text layers cross-attend to: `uint8 [n, R, R, 3]` to `float32 [n, t, c]`."""
+        vision = self.network.config.vision_config
+        tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+        return joined([as_array(part) for part in self.looks(pixels)], (0, tokens, vision.hidden_size))
+
+
+def best_device() -> str:
+    """The kind of device that models run on here: "cuda" or "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def padded(sequences: Sequence[list[int]], *, pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, `int64 [n, s]`: s is the longest sequence, for padding contributes nothing."""
+    longest = max(map(len, sequences))
+    ids = [sequence + [pad] * (longest - len(sequence)) for sequence in sequences]
+    mask = [[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in sequences]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def pick(stated: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The values of a configuration that are asked for, where they are stated."""
+    return {name: stated[name] for name in names if name in stated}
+
+
+def as_tensor(value: Any) -> torch.Tensor:
+    """The border to transformers, which is not typed."""
+    assert isinstance(value, torch.Tensor)
+    return value
+
+
+def as_array(tensor: torch.Tensor) -> Float32:
+    """A tensor of any device as an array."""
+    array: Float32 = tensor.cpu().numpy()
+    return array
+
+
+def joined(parts: Sequence[Float32], empty: tuple[int, ...]) -> Float32:
+    """All parts as one array; of the shape `empty` where there are none."""
+    return np.concatenate(parts) if parts else np.zeros(empty, dtype=np.float32)

@@ -1,0 +1,64 @@
+"""`python -m retrieval.training.sibling` trains the sibling of a bundled model; the same command goes on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from retrieval.training.sibling.lessons import Postcards
+from retrieval.training.sibling.loop import SiblingRecipe, train_sibling
+
+log = logging.getLogger(__name__)
+
+
+def main_sibling(arguments: Sequence[str] | None = None) -> None:
+    """Train the Q-Former, the language model and the prefix on the tower of a folder, in the world of postcards."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    given = _parse(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    stated = {name: value for name in ("seed", "steps", "half") if (value := getattr(given, name)) is not None}
+    recipe = replace(SiblingRecipe(), **stated)
+    tokens = (given.tower / "itm" / "vocab.txt").read_text(encoding="utf-8").split()
+    name = given.device if given.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    done = train_sibling(
+        recipe,
+        given.tower,
+        given.out,
+        lessons=Postcards(seed=recipe.seed),
+        tokens=tokens,
+        device=torch.device(name),
+        minutes=given.minutes,
+        workers=given.workers,
+        models=given.models,
+    )
+    log.info("done" if done else "time is over: the same command goes on")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m retrieval.training.sibling", description=__doc__)
+    parser.add_argument("--tower", type=Path, required=True, help="models of the parent: itm/ and tower/")
+    parser.add_argument("--out", type=Path, default=Path("build/postcards-blip2"), help="checkpoint, log and models")
+    parser.add_argument("--models", type=Path, help="where the two folders shall stay; OUT/models unless given")
+    parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
+    parser.add_argument("--steps", type=_steps, help="steps of qformer, language and prefix: 6000,1500,5000")
+    parser.add_argument("--seed", type=int, help="of weights, scenes and texts")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the batches")
+    parser.add_argument("--half", action="store_true", default=None, help="compute in bfloat16 where that is safe")
+    return parser.parse_args(arguments)
+
+
+def _steps(text: str) -> tuple[int, int, int]:
+    qformer, language, prefix = (int(part) for part in text.split(","))
+    return qformer, language, prefix
+
+
+if __name__ == "__main__":
+    main_sibling()

@@ -1,0 +1,156 @@
+"""Stage one: the losses against direct formulas, and who sees whom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from retrieval.models.blip2 import pair_states
+from retrieval.training.sibling.models import Sibling
+from retrieval.training.sibling.qformer import (
+    QFormerStretch,
+    greatest_cosines,
+    next_word_logits,
+    pair_contrast,
+    telling_mask,
+)
+
+IMAGE_TOKENS = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(3))
+IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 7, 6, 3, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+
+
+def losses(stretch: QFormerStretch, batch: Any, step: int = 0) -> dict[str, float]:
+    return {name: loss.item() for name, loss in stretch.losses(batch, step).items()}
+
+
+def test_the_similarity_of_a_pair_is_that_of_its_best_query() -> None:
+    images = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.6, 0.8]]])
+    texts = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    assert torch.allclose(greatest_cosines(images, texts), torch.tensor([[1.0, 1.0], [0.8, 0.6]]))
+
+
+def test_with_one_text_each_the_contrast_is_the_papers() -> None:
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
+    own = torch.eye(4, dtype=torch.bool)
+    target = torch.arange(4)
+    wanted = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    assert pair_contrast(logits, target, own).item() == pytest.approx(wanted.item())
+
+
+def test_what_else_is_true_is_no_negative() -> None:
+    # Text 1 is of picture 1 and true of picture 0 as well.
+    logits = torch.tensor([[1.0, 5.0], [0.0, 2.0]])
+    truth = torch.tensor([[True, True], [False, True]])
+    of_pictures = (0.0 + math.log(1 + math.exp(0.0 - 2.0))) / 2
+    of_texts = (math.log(1 + math.exp(0.0 - 1.0)) + 0.0) / 2
+    wanted = (of_pictures + of_texts) / 2
+    assert pair_contrast(logits, torch.tensor([0, 1]), truth).item() == pytest.approx(wanted)
+
+
+def test_several_texts_of_one_picture_do_not_compete() -> None:
+    logits = torch.tensor([[3.0, 3.0, 0.0], [0.0, 0.0, 3.0]])
+    truth = torch.tensor([[True, True, False], [False, False, True]])
+    alone = pair_contrast(logits[:, 1:], torch.tensor([0, 1]), truth[:, 1:])
+    both = pair_contrast(logits, torch.tensor([0, 0, 1]), truth)
+    # A picture with two texts chooses each of them among itself and the strangers: log(1 + e^-3), as with one text.
+    assert both.item() == pytest.approx(((2 * alone_row(1) + alone_row(2)) / 3 + 3 * alone_row(1) / 3) / 2)
+    assert alone.item() == pytest.approx(alone_row(1))
+
+
+def alone_row(strangers: int) -> float:
+    return math.log(1 + strangers * math.exp(-3.0))
+
+
+def test_the_mask_of_telling_shows_queries_to_all_and_each_word_its_past() -> None:
+    seen = (telling_mask(torch.tensor([[1, 1, 0]]), 2)[0, 0] == 0).int()
+    assert seen.tolist() == [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 0],  # padding: what it says is not counted
+    ]
+
+
+def test_queries_do_not_see_the_text_when_it_is_told(sibling: Sibling) -> None:
+    model = sibling.itm.eval()
+    others = IDS.clone()
+    others[:, 1:4] = torch.tensor([[8, 9, 10], [10, 9, 8]])
+    with torch.no_grad():
+        told = [pair_states(model, IMAGE_TOKENS, ids, telling_mask(MASK, 3))[0] for ids in (IDS, others)]
+        matched = [pair_states(model, IMAGE_TOKENS, ids, MASK)[0] for ids in (IDS, others)]
+    assert torch.equal(told[0], told[1])
+    assert (matched[0] - matched[1]).abs().max() > 1e-3  # a matched pair sees itself whole
+
+
+def test_a_told_word_depends_on_the_picture_and_on_its_past_alone(sibling: Sibling) -> None:
+    model, head = sibling.itm.eval(), QFormerStretch(sibling.itm, sibling.vocabulary, seed=1).word_head
+    later = IDS.clone()
+    later[:, 3] = 9
+    with torch.no_grad():
+        logits = next_word_logits(model, head, IMAGE_TOKENS, IDS, MASK)
+        changed = next_word_logits(model, head, IMAGE_TOKENS, later, MASK)
+        elsewhere = next_word_logits(model, head, IMAGE_TOKENS.flip(0), IDS, MASK)
+    assert torch.allclose(logits[:, :3], changed[:, :3], atol=1e-6)
+    assert (logits[:, 3] - changed[:, 3]).abs().max() > 1e-4
+    assert (logits - elsewhere).abs().max() > 1e-5
+
+
+def test_padding_changes_no_logit_of_a_told_word(sibling: Sibling) -> None:
+    model, head = sibling.itm.eval(), QFormerStretch(sibling.itm, sibling.vocabulary, seed=1).word_head
+    with torch.no_grad():
+        long = next_word_logits(model, head, IMAGE_TOKENS, IDS, MASK)
+        short = next_word_logits(model, head, IMAGE_TOKENS[1:], IDS[1:, :4], MASK[1:, :4])
+    assert torch.allclose(long[1:, :4], short, atol=1e-6)
+
+
+def test_stage_one_has_three_losses_that_begin_where_chance_is(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    found = losses(stretch, lessons.captioned(0))
+    assert set(found) == {"itc", "itm", "itg"}
+    assert found["itg"] == pytest.approx(math.log(len(sibling.tokens)), abs=0.5)
+    assert 0.3 < found["itm"] < 1.2
+
+
+def test_the_match_loss_counts_true_pairs_hard_pairs_and_false_captions(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    batch = lessons.captioned(0)
+    head = sibling.itm.itm_head
+    torch.nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 1.0])  # believes every pair the same
+    no, yes = math.log(1 + math.e), math.log(1 + math.exp(-1))
+    with_false, without = losses(stretch, batch), losses(stretch, replace(batch, false_captions=(), false_rows=()))
+    # Six true pairs, twelve hard ones (all false, for no batch is all of one kind), six false captions.
+    assert with_false["itm"] == pytest.approx((6 * yes + 18 * no) / 24, abs=1e-5)
+    assert without["itm"] == pytest.approx((6 * yes + 12 * no) / 18, abs=1e-5)
+
+
+def test_a_batch_in_which_everything_is_true_has_no_negatives(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    batch = lessons.captioned(0)
+    everything = replace(batch, truth=torch.ones_like(batch.truth), false_captions=(), false_rows=())
+    head = sibling.itm.itm_head
+    torch.nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 1.0])
+    assert losses(stretch, everything)["itm"] == pytest.approx(math.log(1 + math.exp(-1)), abs=1e-5)
+
+
+def test_the_tower_gets_no_gradient_and_the_rest_of_stage_one_does(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    torch.stack(list(stretch.losses(lessons.captioned(0), 0).values())).sum().backward()
+    assert all(weight.grad is None for weight in sibling.itm.vision_model.parameters())
+    assert all(weight.grad is not None for weight in stretch.trained.parameters())
+    own = {id(weight) for weight in stretch.trained.parameters()}
+    untrained = {name for name, weight in sibling.itm.named_parameters() if id(weight) not in own}
+    assert all(name.startswith("vision_model.") for name in untrained)
+
+
+def test_a_step_depends_on_seed_and_step_alone(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    assert losses(stretch, lessons.captioned(3), 3) == losses(stretch, lessons.captioned(3), 3)

@@ -1,0 +1,317 @@
+"""A gallery's pairs, or questions about its pictures, fine-tune a model; every epoch is evaluated as users would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from api.doors import evaluations, folders
+from api.errors import UsageError
+from api.paths import expanded
+from api.results import Evaluated
+from api.wiring import Wiring
+from indexer.build import Progress
+from indexer.uri import from_uri, to_uri
+from retrieval.errors import BadQuestions, NoPairs, PairsWithoutPicture
+from retrieval.models import hub, load
+from retrieval.models.checkpoints import Checkpoint, Role, companion
+from retrieval.training.finetuning.examples import Example, Examples, Picture, is_held_out
+from retrieval.training.finetuning.questions import Question, read_questions
+from retrieval.training.finetuning.recipe import Recipe, Task
+from storage import items
+from storage.galleries import Gallery
+from storage.items import Item
+
+if TYPE_CHECKING:
+    from retrieval.training.finetuning.distributed import Team
+    from retrieval.training.finetuning.measure import Measure
+    from retrieval.training.finetuning.start import Start
+
+ROLES: dict[Task, Role] = {"match": "encoder", "caption": "captioner", "vqa": "answerer"}
+LISTED_WORDS = 10
+
+
+class Silence:
+    """Progress that nobody watches."""
+
+    def begin(self, what: str, total: int) -> None:
+        """Start a chapter."""
+
+    def advance(self, count: int) -> None:
+        """Note some steps."""
+
+
+def train(
+    wiring: Wiring,
+    target: Path | str,
+    *,
+    start: str,
+    out: Path | str,
+    recipe: Recipe,
+    questions: Path | str | None,
+    held_out: float,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Fine-tune the model `start` into the folder `out`, and give the report that is also written there.
+
+    Of several processes only the first one has a report to give. `held_out` is the share of the pictures that are not
+    trained on but evaluated after every epoch.
+    """
+    from retrieval.training.finetuning.distributed import joined
+
+    _check_usage(wiring, recipe.task, questions, held_out)
+    place = expanded(out).resolve()
+    with joined(wiring.settings.device) as team:
+        gallery = team.first(lambda: _gallery(wiring, target, progress))
+        _check_place(place, gallery)
+        pictures = _Pictures(wiring, gallery)
+        if recipe.task == "vqa":
+            assert questions is not None
+            examples = pictures.asked(expanded(questions), held_out)
+        else:
+            examples = pictures.paired(held_out)
+        begin = team.first(lambda: _located(wiring, start, recipe.task))
+        return _finetune(wiring, pictures, examples, begin, place, recipe, team, progress)
+
+
+def _finetune(
+    wiring: Wiring,
+    pictures: _Pictures,
+    examples: Examples,
+    begin: Path,
+    place: Path,
+    recipe: Recipe,
+    team: Team,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    from retrieval.training.finetuning.loop import Run, finetune
+
+    start = _opened(wiring, begin, recipe, examples, say=wiring.say if team.is_first else _nothing)
+    measure = _measure(wiring, pictures, examples, recipe.task, place, team, progress) if examples.validation else None
+    run = Run(
+        recipe=recipe,
+        start=start,
+        examples=examples,
+        folder=place,
+        team=team,
+        measure=measure,
+        watch=progress if team.is_first else Silence(),
+        say=wiring.say,
+        threads=wiring.settings.decode_threads,
+    )
+    try:
+        report = finetune(run)
+        return report if team.is_first else None
+    finally:
+        if team.is_first:
+            shutil.rmtree(place / "validation", ignore_errors=True)
+
+
+def _gallery(wiring: Wiring, target: Path | str, progress: Progress) -> Gallery:
+    """Find the gallery, or make one of a folder; that it may have no model does not matter, for pairs need none."""
+    quiet = Wiring(wiring.settings, _nothing)
+    try:
+        return folders.target(quiet, target, model=None, progress=progress)
+    finally:
+        quiet.close()
+
+
+def _nothing(_: str) -> None:
+    """Say nothing: another process says it."""
+
+
+def _check_usage(wiring: Wiring, task: Task, questions: object, held_out: float) -> None:
+    if wiring.settings.device == "cuda" and load.device_kind() != "cuda":
+        raise UsageError("device", "the device is to be cuda, but torch sees no CUDA device; say --device cpu")
+    if (task == "vqa") != (questions is not None):
+        raise UsageError("questions", "--task vqa needs --questions FILE, and no other task takes it")
+    if not 0 <= held_out < 1:
+        raise UsageError("held_out", f"--held-out is a share from 0 to below 1, not {held_out:g}")
+
+
+def _check_place(place: Path, gallery: Gallery) -> None:
+    """A training must not lie among the pictures, where it would be indexed, nor in a folder of something else."""
+    for source in gallery.sources:
+        if f"{to_uri(place)}/".startswith(f"{source}/"):
+            raise UsageError(
+                "out", f"{place} lies among the pictures of {gallery.name}; choose a folder outside {source}"
+            )
+    if place.is_file() or (place.is_dir() and any(place.iterdir()) and not (place / "losses.jsonl").exists()):
+        raise UsageError("out", f"{place} holds something else; choose a new folder")
+
+
+def _located(wiring: Wiring, start: str, task: Task) -> Path:
+    """Find the weights of the model to begin with; what has to be downloaded is said first."""
+    role = ROLES[task]
+    checkpoint: Checkpoint = companion(wiring.checkpoint(start), role)
+    if checkpoint.family != "blip":
+        raise UsageError("from", f"{checkpoint.name} cannot be trained; BLIP models can: see `sightline models`")
+    wiring.announce_download(checkpoint, role)
+    return hub.locate(checkpoint, role, offline=wiring.offline)
+
+
+def _opened(wiring: Wiring, begin: Path, recipe: Recipe, examples: Examples, *, say: Callable[[str], None]) -> Start:
+    """Open the start; words that it has no pieces for get rows of their own where that is wanted, else are named."""
+    from retrieval.training.finetuning.start import open_start, unknown_words, with_new_words
+
+    start = open_start(recipe.task, begin, name=str(begin))
+    words = unknown_words(start.vocabulary, examples.train)
+    if words and recipe.new_words:
+        return with_new_words(start, words, seed=recipe.seed)
+    if words:
+        listed = ", ".join(words[:LISTED_WORDS]) + (", ..." if len(words) > LISTED_WORDS else "")
+        say(f"the model has no pieces for {len(words)} words ({listed}): --new-words gives them rows")
+    return start
+
+
+class _Pictures:
+    """A gallery's pictures with their texts, as training sees them: pictures have numbers."""
+
+    def __init__(self, wiring: Wiring, gallery: Gallery) -> None:
+        self._wiring, self.gallery = wiring, gallery
+        with wiring.database.reading() as session:
+            pairs = items.pairs(session, gallery.id)
+            self.by_uri = {
+                item.uri: item
+                for source in gallery.sources
+                for item in items.living(session, gallery.id, "image", source)
+                if item.state in items.FINDABLE
+            }
+            found = items.by_ids(session, {item_id for pair in pairs for item_id in pair})
+        self.by_id = {item.id: item for item in self.by_uri.values()}
+        self.pairs = [
+            (self.by_id[image], found[text].text or "")
+            for text, image in pairs
+            if image in self.by_id and text in found
+        ]
+
+    def paired(self, held_out: float) -> Examples:
+        """The gallery's pairs as examples; raises NoPairs, or PairsWithoutPicture where files are missing."""
+        if not self.pairs:
+            raise NoPairs(self.gallery.name)
+        ordered = sorted(self.pairs, key=lambda pair: (pair[0].content_hash or "", pair[0].id, pair[1]))
+        return self._examples([(item, text, ()) for item, text in ordered], held_out)
+
+    def asked(self, path: Path, held_out: float) -> Examples:
+        """The questions of a file as examples; raises BadQuestions with the line that names no picture."""
+        asked = [(self._behind(path, one), one.question, one.answers) for one in read_questions(path)]
+        if not asked:
+            raise BadQuestions(path, 0, "it holds no questions")
+        return self._examples(asked, held_out)
+
+    def _behind(self, path: Path, question: Question) -> Item:
+        if isinstance(question.picture, int):
+            item = self.by_id.get(question.picture)
+        else:
+            places = (os.path.normpath(from_uri(source) / question.picture) for source in self.gallery.sources)
+            item = next((self.by_uri[uri] for place in places if (uri := to_uri(place)) in self.by_uri), None)
+        if item is None:
+            reason = f"the gallery {self.gallery.name!r} has no picture {question.picture!r}"
+            raise BadQuestions(path, question.line, reason)
+        return item
+
+    def _examples(self, found: list[tuple[Item, str, tuple[tuple[str, float], ...]]], held_out: float) -> Examples:
+        """Number the pictures by content, so that equal ones are one, and hold some out."""
+        self._check_there({item.id: item for item, _, _ in found}.values())
+        numbers: dict[str, int] = {}
+        pictures: list[Picture] = []
+        parts: tuple[list[Example], list[Example]] = ([], [])
+        for item, text, answers in found:
+            content = item.content_hash or item.uri
+            if content not in numbers:
+                numbers[content] = len(pictures)
+                pictures.append(Picture(item.uri, content, partial(self._wiring.originals.open, item)))
+            parts[is_held_out(content, held_out)].append(Example(numbers[content], text, answers))
+        if held_out and not parts[True]:
+            few = (
+                f"--held-out {held_out:g} of {len(pictures)} pictures holds out none; raise it, or say 0 to do without"
+            )
+            raise UsageError("held_out", few)
+        return Examples(tuple(pictures), tuple(parts[False]), tuple(parts[True]))
+
+    def _check_there(self, wanted: Iterable[Item]) -> None:
+        gone = [item.uri for item in wanted if not self._wiring.originals.is_current(item)]
+        if gone:
+            raise PairsWithoutPicture(self.gallery.name, len(gone), gone[0])
+
+
+def _measure(
+    wiring: Wiring,
+    pictures: _Pictures,
+    examples: Examples,
+    task: Task,
+    place: Path,
+    team: Team,
+    progress: Progress,
+) -> Measure:
+    """Say how a model folder is judged: retrieval by an evaluation, captions by their loss, answers by accuracy."""
+    from retrieval.training.finetuning.measure import answer_accuracy, caption_loss
+
+    match task:
+        case "match":
+            return partial(_recall, wiring, pictures, examples, place / "validation", progress)
+        case "caption":
+            return partial(caption_loss, examples=examples, device=str(team.device))
+        case "vqa":
+            return partial(answer_accuracy, examples=examples, device=str(team.device))
+
+
+def _recall(
+    wiring: Wiring, pictures: _Pictures, examples: Examples, place: Path, progress: Progress, model: Path
+) -> dict[str, float]:
+    """Index the held-out pictures with a model in a home of its own and evaluate that gallery: recalls and their mean.
+
+    The home lies in the folder of the training, and goes afterwards.
+    """
+    shown = place / "pictures"
+    if not shown.exists():
+        _show_held_out(pictures, examples, shown)
+    home = place / f"home-{model.name}"
+    shutil.rmtree(home, ignore_errors=True)
+    changes = {"home": home, "database_url": None, "model": None, "offline": True}
+    apart = Wiring(wiring.settings.model_copy(update=changes), _nothing)
+    try:
+        indexed = folders.index(apart, shown, gallery="held-out", model=str(model), progress=progress)
+        gallery = folders.by_name(apart, indexed.gallery)
+        evaluated = evaluations.evaluate(
+            apart, gallery, candidates=None, rerank=True, queries=None, seed=0, progress=progress
+        )
+    finally:
+        apart.close()
+        shutil.rmtree(home, ignore_errors=True)
+    return measures_of(evaluated)
+
+
+def measures_of(evaluated: Evaluated) -> dict[str, float]:
+    """Name the recalls of both directions by direction, stage and cut-off; `mean_recall` is the mean of the last."""
+    named: dict[str, float] = {}
+    final: list[float] = []
+    for direction in evaluated.directions:
+        stages = {"itc": direction.before, "itm": direction.after}
+        for stage, recalls in stages.items():
+            named |= {f"{direction.name} {stage} {name}": value for name, value in (recalls or {}).items()}
+        final += (direction.after or direction.before).values()
+    return {"mean_recall": fmean(final), **named}
+
+
+def _show_held_out(pictures: _Pictures, examples: Examples, folder: Path) -> None:
+    """Make a folder of links to the held-out pictures, with their captions."""
+    held_out = {examples.pictures[example.picture].content for example in examples.validation}
+    texts: dict[Item, list[str]] = {}
+    for item, text in pictures.pairs:
+        if (item.content_hash or item.uri) in held_out:
+            texts.setdefault(item, []).append(text)
+    folder.mkdir(parents=True)
+    lines = []
+    for number, (item, said) in enumerate(sorted(texts.items(), key=lambda one: one[0].id), start=1):
+        original = from_uri(item.uri)
+        name = f"{number:06d}{original.suffix}"
+        (folder / name).symlink_to(original)
+        lines.append(json.dumps({"file": name, "texts": said}) + "\n")
+    (folder / "captions.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")

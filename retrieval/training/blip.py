@@ -16,7 +16,8 @@ from transformers import (
     BlipForQuestionAnswering,
 )
 
-from retrieval.training.vocabulary import tokenizer
+from retrieval.training.tower import save_tower, share_tower
+from retrieval.training.world.vocabulary import tokenizer
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -27,12 +28,12 @@ PROMPT = "a picture of"
 class Size:
     """How large a model is: pictures of `resolution` cut into patches, one width for pictures and texts."""
 
-    resolution: int = 96
-    patch: int = 32
+    resolution: int = 144
+    patch: int = 48
     width: int = 128
     heads: int = 4
-    vision_layers: int = 4
-    text_layers: int = 3
+    vision_layers: int = 6
+    text_layers: int = 4
     embedding: int = 128
 
 
@@ -71,9 +72,16 @@ def inherit_matcher(model: Any, itm: Any) -> None:
 
 
 def save_models(models: Models, folder: Path) -> None:
-    """Write the folders itm, caption and vqa: weights in float16, configuration, tokenizer and preprocessing."""
+    """Write the folders itm, caption and vqa: weights in float16, configuration, tokenizer and preprocessing.
+
+    The matcher's vision tower goes into tower/, for itself and for whoever has the same.
+    """
     for name, model in models.by_name().items():
         save_model(model, models.tokens, folder / name)
+    tower = folder / "tower" / "model.safetensors"
+    save_tower(folder / "itm", tower)
+    for name in models.by_name():
+        share_tower(folder / name, tower)
 
 
 def save_model(model: Any, tokens: Sequence[str], folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Trains the bundled models from nothing, in the world of postcards."""

@@ -1,0 +1,1 @@
+"""The drawings of the world, by kind, as data."""

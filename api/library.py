@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
-from api.doors import evaluations, folders, pages, pictures
+from api.doors import bootstrapping, evaluations, folders, pages, pictures, reviews, training
 from api.errors import DOMAIN, UsageError
-from api.results import Evaluated, Indexed, ModelRow, Page
+from api.results import Bootstrapped, Evaluated, Indexed, ModelRow, Page
 from api.settings import Settings, read_settings
 from api.wiring import Say, Wiring
 from indexer.build import Progress
 from retrieval.models import hub
 from retrieval.models.checkpoints import CHECKPOINTS
+from retrieval.training.finetuning.recipe import DEFAULTS, Recipe
 from retrieval.types import Answer
 from storage import galleries, items, schema
 from storage.galleries import Gallery, GallerySummary
@@ -174,15 +175,93 @@ class Sightline:
         rerank: bool = True,
         queries: int | None = None,
         seed: int = 0,
+        synthetic: bool = False,
         progress: Progress | None = None,
     ) -> Evaluated:
-        """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result."""
+        """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
+
+        Pairs that a model wrote count where `synthetic` asks for them.
+        """
         pages.check_sizes(1, candidates)
         watcher = progress or Silence()
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
         return evaluations.evaluate(
-            self.wiring, gallery, candidates=candidates, rerank=rerank, queries=queries, seed=seed, progress=watcher
+            self.wiring,
+            gallery,
+            candidates=candidates,
+            rerank=rerank,
+            queries=queries,
+            seed=seed,
+            synthetic=synthetic,
+            progress=watcher,
         )
+
+    def bootstrap(
+        self,
+        target: Path | str,
+        *,
+        captioner: str | None = None,
+        threshold: float = 0.5,
+        write: bool = False,
+        review: Path | str | None = None,
+        out: Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Bootstrapped:
+        """Caption a gallery's pictures, keep the captions that its matcher believes, and doubt its given pairs.
+
+        `threshold` is the match probability from which a text is believed. `write` stores the believed captions as
+        synthetic pairs; `out` becomes a table to review (.csv or .jsonl), and `review` such a table with decisions.
+        What was judged once is remembered, so the same call goes on after a kill.
+        """
+        table = None if out is None else reviews.check_review_path(out)
+        watcher = progress or Silence()
+        gallery = folders.target(self.wiring, target, model=None, progress=watcher)
+        if table is not None:
+            reviews.check_apart(table, gallery)
+        found = bootstrapping.bootstrap(
+            self.wiring,
+            gallery,
+            captioner=captioner,
+            threshold=threshold,
+            write=write,
+            review=review,
+            progress=watcher,
+        )
+        if table is not None:
+            reviews.save_review(found.review, table)
+        return found
+
+    def train(
+        self,
+        target: Path | str,
+        *,
+        start: str,
+        out: Path | str,
+        recipe: Recipe | None = None,
+        questions: Path | str | None = None,
+        held_out: float = 0.1,
+        device: str | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Any] | None:
+        """Fine-tune the model `start` on a gallery's pairs, or on questions about its pictures, into a folder.
+
+        The report says what was measured before and after; `out/model` is the model of the best epoch. The same call
+        goes on after a kill. Of several processes that torchrun started, only the first one gets the report.
+        """
+        wiring = Wiring(self.settings.model_copy(update={"device": device} if device else {}), self.wiring.say)
+        try:
+            return training.train(
+                wiring,
+                target,
+                start=start,
+                out=out,
+                recipe=recipe or DEFAULTS["match"],
+                questions=questions,
+                held_out=held_out,
+                progress=progress or Silence(),
+            )
+        finally:
+            wiring.close()
 
     # The same for strangers: names of galleries only, never folders
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -208,7 +207,8 @@ class Builder:
 
     def _texts(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
         """Make the gallery's texts of this source exactly those of captions.jsonl; equal texts are one item."""
-        wanted = {text: f"{source}/captions.jsonl#{_digest(text)[:16]}" for one in described for text in one.texts}
+        said = dict.fromkeys(text for one in described for text in one.texts)
+        wanted = {text: f"{source}/captions.jsonl#{items.text_hash(text)[:16]}" for text in said}
         there = {item.text: item for item in self._living("text", source)}
         current = {text for text, item in there.items() if self._is_findable(item)}
         missing = [text for text in wanted if text not in current]
@@ -216,7 +216,7 @@ class Builder:
         for texts in _batches(missing, TEXT_BATCH):
             words = {text: "" if self.encoder else text for text in texts}
             new = [
-                NewItem("text", wanted[text], source, content_hash=_digest(text), text=text, words=words[text])
+                NewItem("text", wanted[text], source, content_hash=items.text_hash(text), text=text, words=words[text])
                 for text in texts
             ]
             replaced = [there[text].id for text in texts if text in there]
@@ -277,7 +277,3 @@ def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
     waiting = iter(values)
     while batch := list(islice(waiting, size)):
         yield batch
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

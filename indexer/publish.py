@@ -6,7 +6,7 @@ published stays; what was not is done again by the next run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,13 +26,17 @@ BLOCK_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class Batch:
-    """What changes together: new items, items they replace, files that failed, and items whose file moved."""
+    """What changes together: new items, items they replace, files that failed, and items whose file moved.
+
+    `describes` says for each new text that a model wrote which pictures it was written of.
+    """
 
     kind: str
     new: Sequence[NewItem]
     replaced: Sequence[int] = ()
     failed: Sequence[tuple[NewItem, str]] = ()
     moved: Sequence[tuple[int, NewItem]] = field(default=())
+    describes: Sequence[Collection[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,9 @@ class Publisher:
             with self.publishing() as session:
                 self._settle(session, batch)
                 items.publish_embedded(session, block_id, end, ids)
+                described = zip(ids, batch.describes, strict=False)
+                new = [(text_id, image_id) for text_id, images in described for image_id in sorted(images)]
+                items.add_synthetic_pairs(session, self.gallery.id, new)
 
     def _settle(self, session: Session, batch: Batch) -> None:
         """Bury what the batch replaces and keep what failed; before the new items, for they may share file names."""

@@ -97,13 +97,19 @@ class PictureGone(RetrievalError):
 
 
 class NoPairs(RetrievalError):
-    """An evaluation needs texts that are known to describe pictures."""
+    """An evaluation or a training needs texts that are known to describe pictures."""
 
     def __init__(self, gallery: str) -> None:
         self.gallery = gallery
-        super().__init__(
-            f"gallery {gallery!r} has no pairs to evaluate on: put a captions.jsonl into its folder and index again"
-        )
+        super().__init__(f"gallery {gallery!r} has no pairs: put a captions.jsonl into its folder and index again")
+
+
+class NoPictures(RetrievalError):
+    """A bootstrap needs pictures to write captions of."""
+
+    def __init__(self, gallery: str) -> None:
+        self.gallery = gallery
+        super().__init__(f"gallery {gallery!r} has no pictures: put some into its folder and index again")
 
 
 class NoTexts(RetrievalError):
@@ -112,6 +118,75 @@ class NoTexts(RetrievalError):
     def __init__(self, gallery: str) -> None:
         self.gallery = gallery
         super().__init__(f"gallery {gallery!r} holds no texts: give some, or put a captions.jsonl into its folder")
+
+
+class TooFewExamples(RetrievalError):
+    """Fewer examples than one step of training needs."""
+
+    def __init__(self, found: int, need: int) -> None:
+        self.found = found
+        self.need = need
+        super().__init__(f"{found} examples to train on, at least {need} are needed: index more pairs")
+
+
+class BadQuestions(RetrievalError):
+    """A file of questions that does not hold what it should; `line` counts from 1, 0 is the file as a whole."""
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        self.path = path
+        self.line = line
+        self.reason = reason
+        super().__init__(f"{path}, line {line}: {reason}" if line else f"{path}: {reason}")
+
+
+class PairsWithoutPicture(RetrievalError):
+    """Pairs that cannot be trained on, because their pictures are missing or changed."""
+
+    def __init__(self, gallery: str, count: int, first: str) -> None:
+        self.gallery = gallery
+        self.count = count
+        self.first = first
+        many = f"{count} pictures of pairs are missing or changed, the first is {first}"
+        one = f"the picture of a pair is missing or changed: {first}"
+        super().__init__(f"{one if count == 1 else many}; index gallery {gallery!r} again")
+
+
+class TrainingDiffers(RetrievalError):
+    """A folder holds a training that was begun in another way, so that it cannot go on."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.folder = folder
+        self.what = what
+        super().__init__(f"{folder} holds another training ({what}): repeat its command, or choose another folder")
+
+
+class TrainingBroken(RetrievalError):
+    """No checkpoint of a training can be read."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(f"the training in {folder} cannot go on: {reason}; choose another folder")
+
+
+class TrainingNotWritten(RetrievalError):
+    """A checkpoint or a model could not be written; what was there before is still there."""
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        self.path = path
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        super().__init__(
+            f"{path} could not be written ({reason}); the last checkpoint is whole, the same command goes on"
+        )
+
+
+class TrainingDiverged(RetrievalError):
+    """A loss became infinite or no number."""
+
+    def __init__(self, epoch: int, step: int, losses: str) -> None:
+        self.epoch = epoch
+        self.step = step
+        super().__init__(f"training diverged in epoch {epoch}, step {step} ({losses}): lower the rate")
 
 
 def _first(keys: Sequence[str], *, count: int = 5) -> str:

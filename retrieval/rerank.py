@@ -67,11 +67,15 @@ def order(judged: Sequence[Judged]) -> list[Judged]:
 
 
 def _judge(candidate: Candidate, logits: Float32 | None) -> Judged:
-    """Read a pair's two logits: class 1 is match, and its softmax is the match probability.
+    if logits is None:
+        return Judged(candidate, stale=True)
+    return Judged(candidate, logit=float(logits[1]), match_probability=match_probability(logits))
+
+
+def match_probability(logits: Float32) -> float:
+    """Read a pair's two logits `float32 [2]`: class 1 is match, and its softmax is the match probability.
 
     The softmax of two numbers is the logistic function of their difference, here by tanh, which cannot overflow.
     """
-    if logits is None:
-        return Judged(candidate, stale=True)
     no, yes = (float(logit) for logit in logits)
-    return Judged(candidate, logit=yes, match_probability=0.5 * (1 + math.tanh((yes - no) / 2)))
+    return 0.5 * (1 + math.tanh((yes - no) / 2))

@@ -13,5 +13,10 @@ def require_words(texts: Iterable[str]) -> None:
     Half a character (a lone surrogate, from a terminal that is not UTF-8) cannot be read either.
     """
     for text in texts:
-        if not any(sign.isalnum() for sign in text) or any("\ud800" <= sign <= "\udfff" for sign in text):
+        if not has_words(text):
             raise EmptyText(text)
+
+
+def has_words(text: str) -> bool:
+    """Say whether something of a text can be read: a letter or a digit, and no half characters."""
+    return any(sign.isalnum() for sign in text) and not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -20,6 +20,7 @@ from storage.tables import (
     GalleryTable,
     ItemTable,
     JobTable,
+    JudgementTable,
     PairTable,
     ShardTable,
     WordsTable,
@@ -161,7 +162,7 @@ def remove(session: Session, gallery_id: int) -> None:
     """Forget a gallery with everything that SQL knows of it; pictures stay where they are."""
     items = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id)
     session.execute(delete(WordsTable).where(WordsTable.item_id.in_(items)))
-    for table in (PairTable, ItemTable, ShardTable, BlockTable, JobTable, EvaluationTable):
+    for table in (PairTable, JudgementTable, ItemTable, ShardTable, BlockTable, JobTable, EvaluationTable):
         session.execute(delete(table).where(table.gallery_id == gallery_id))
     session.execute(delete(GalleryTable).where(GalleryTable.id == gallery_id))
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
 from storage.errors import ItemNotFound
-from storage.tables import BlockTable, ItemTable, PairTable, WordsTable
+from storage.tables import BlockTable, ItemTable, JudgementTable, PairTable, WordsTable
 
 T = TypeVar("T")
 
@@ -21,6 +21,11 @@ MANY = 500
 """How many ids go into one statement: SQLite and PostgreSQL both limit parameters."""
 
 FINDABLE = ("embedded", "listed")
+
+GIVEN, DROPPED, SYNTHETIC = "given", "dropped", "synthetic"
+"""What a pair can be: see PairTable."""
+WRITTEN_BY = "model:"
+"""How the source of a text begins that a model wrote; a folder's begins with a slash."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Item:
     text: str | None
     block_id: int | None
     row: int | None
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether a model wrote this text."""
+        return self.source.startswith(WRITTEN_BY)
 
 
 @dataclass(frozen=True)
@@ -161,11 +171,25 @@ def touch(session: Session, item_id: int, *, uri: str, size: int, mtime_ns: int)
 
 
 def bury(session: Session, ids: Collection[int]) -> None:
-    """Delete items for good: tombstones keep the ids, pairs and words go."""
+    """Delete items for good: tombstones keep the ids; pairs, judgements and words go.
+
+    With the last picture that it was written of, a synthetic text goes too.
+    """
     for some in _some(ids):
+        written = select(PairTable.text_id).where(PairTable.image_id.in_(some), PairTable.standing == SYNTHETIC)
+        texts = set(session.scalars(written))
         session.execute(delete(PairTable).where(PairTable.text_id.in_(some) | PairTable.image_id.in_(some)))
+        session.execute(delete(JudgementTable).where(JudgementTable.image_id.in_(some)))
         session.execute(delete(WordsTable).where(WordsTable.item_id.in_(some)))
         session.execute(update(ItemTable).where(ItemTable.id.in_(some)).values(state="deleted"))
+        bury_unpaired(session, texts)
+
+
+def bury_unpaired(session: Session, ids: Collection[int]) -> None:
+    """Delete those of some texts that describe no picture any more."""
+    for some in _some(ids):
+        paired = set(session.scalars(select(PairTable.text_id).where(PairTable.text_id.in_(some))))
+        bury(session, [text_id for text_id in some if text_id not in paired])
 
 
 def forget_pending(session: Session, gallery_id: int) -> int:
@@ -197,10 +221,33 @@ def set_pairs(session: Session, gallery_id: int, source: str, wanted: set[tuple[
         session.execute(insert(PairTable), new)
 
 
-def pairs(session: Session, gallery_id: int) -> list[tuple[int, int]]:
-    """Read all pairs (text id, image id) of a gallery, sorted."""
-    query = select(PairTable.text_id, PairTable.image_id).where(PairTable.gallery_id == gallery_id)
+def pairs(session: Session, gallery_id: int, standings: Collection[str] = (GIVEN,)) -> list[tuple[int, int]]:
+    """Read the pairs (text id, image id) of a gallery, sorted: the given ones, or those of some standings."""
+    query = select(PairTable.text_id, PairTable.image_id).where(
+        PairTable.gallery_id == gallery_id, PairTable.standing.in_(standings)
+    )
     return [(t, i) for t, i in session.execute(query.order_by(PairTable.text_id, PairTable.image_id))]
+
+
+def add_synthetic_pairs(session: Session, gallery_id: int, new: Iterable[tuple[int, int]]) -> None:
+    """Store pairs (text id, image id) whose texts a model wrote."""
+    rows = [{"text_id": t, "image_id": i, "gallery_id": gallery_id, "standing": SYNTHETIC} for t, i in new]
+    if rows:
+        session.execute(insert(PairTable), rows)
+
+
+def remove_pairs(session: Session, gone: Collection[tuple[int, int]]) -> None:
+    """Forget pairs (text id, image id), and the texts that describe no picture any more."""
+    for text_id, image_id in gone:
+        session.execute(delete(PairTable).where(PairTable.text_id == text_id, PairTable.image_id == image_id))
+    bury_unpaired(session, {text_id for text_id, _ in gone})
+
+
+def set_standing(session: Session, changed: Iterable[tuple[int, int]], standing: str) -> None:
+    """Give pairs (text id, image id) another standing."""
+    for text_id, image_id in changed:
+        where = PairTable.text_id == text_id, PairTable.image_id == image_id
+        session.execute(update(PairTable).where(*where).values(standing=standing))
 
 
 def set_words(session: Session, bodies: dict[int, str]) -> None:
@@ -250,6 +297,11 @@ def _some(values: Iterable[T]) -> Iterator[list[T]]:
 def uri_hash(uri: str) -> str:
     """Digest a name for the index that keeps names unique: PostgreSQL does not index long texts themselves."""
     return hashlib.sha256(uri.encode()).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """Digest a text: its content hash."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _select() -> Select[Any]:

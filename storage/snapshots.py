@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from uuid import uuid4
@@ -63,6 +63,11 @@ class Snapshot:
     def items(self) -> int:
         """How many items can be found."""
         return sum(int(part.alive.sum()) for part in self.parts)
+
+    def without(self, ids: Ids) -> Snapshot:
+        """Give the same state as if some items had been deleted."""
+        parts = (replace(part, alive=part.alive & ~np.isin(part.ids, ids)) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
 
 @dataclass(frozen=True)

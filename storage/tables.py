@@ -1,4 +1,4 @@
-"""The SQL schema: galleries, items, pairs, blocks, shards, jobs, evaluations. SQL is the source of truth."""
+"""The SQL schema: galleries, items, pairs, judgements, blocks, shards, jobs, evaluations. SQL holds the truth."""
 
 from __future__ import annotations
 
@@ -110,13 +110,36 @@ class ItemTable(Table):
 
 
 class PairTable(Table):
-    """The stored fact that a text describes an image: a benchmark's ground truth."""
+    """The stored fact that a text describes an image: a benchmark's ground truth.
+
+    `standing` is given (captions.jsonl says so), dropped (given, but a review threw it out) or synthetic (a model
+    wrote the text).
+    """
 
     __tablename__ = "pairs"
 
     text_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, index=True)
     gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    standing: Mapped[str] = mapped_column(String(16), server_default="given")
+
+
+class JudgementTable(Table):
+    """How likely a gallery's matcher finds it that a text describes a picture, and what a review said of it.
+
+    `captioner` names the model that wrote the text and is empty for a given one. Texts that were not believed are
+    here too, so that no picture is captioned twice. `kept` is None until a person decides.
+    """
+
+    __tablename__ = "judgements"
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True)
+    text_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    captioner: Mapped[str] = mapped_column(String(512), primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    text: Mapped[str] = mapped_column(Text)
+    match_probability: Mapped[float]
+    kept: Mapped[bool | None]
 
 
 class WordsTable(Table):

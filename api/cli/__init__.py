@@ -9,7 +9,20 @@ from typing import Any
 
 import click
 
-COMMANDS = ("index", "search", "lookup", "ask", "evaluate", "serve", "galleries", "models", "demo", "train", "migrate")
+COMMANDS = (
+    "index",
+    "search",
+    "lookup",
+    "ask",
+    "evaluate",
+    "serve",
+    "galleries",
+    "models",
+    "demo",
+    "train",
+    "bootstrap",
+    "migrate",
+)
 
 
 class Commands(click.Group):

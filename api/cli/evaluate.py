@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 @click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Measure the ITC stage alone.")
 @click.option("--queries", type=click.IntRange(min=1), help="A sample of so many queries per direction.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+@click.option("--synthetic", is_flag=True, help="Let pairs that a model wrote count too.")
 @as_json
 def command(
-    target: str, candidates: int | None, rerank: bool, queries: int | None, seed: int, json_wanted: bool
+    target: str,
+    candidates: int | None,
+    rerank: bool,
+    queries: int | None,
+    seed: int,
+    synthetic: bool,
+    json_wanted: bool,
 ) -> None:
     """Measure recall over the pairs of TARGET, a gallery or a folder with captions.jsonl."""
     from api.schemas import EvaluatedOut
@@ -28,7 +35,13 @@ def command(
     sightline = open_sightline()
     with Bar() as bar:
         evaluated = sightline.evaluate(
-            target, candidates=candidates, rerank=rerank, queries=queries, seed=seed, progress=bar
+            target,
+            candidates=candidates,
+            rerank=rerank,
+            queries=queries,
+            seed=seed,
+            synthetic=synthetic,
+            progress=bar,
         )
     if json_wanted:
         print_json(EvaluatedOut.of(evaluated).model_dump())

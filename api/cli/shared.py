@@ -140,7 +140,7 @@ def tell_unknown(model: str | None, words: tuple[str, ...]) -> None:
 
 def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:
     """Show a hit: its final rank, its file or text, ITC rank -> final rank, ITC similarity, match probability."""
-    name = hit.text if hit.text is not None else _below(hit.uri, sources)
+    name = below(hit.uri, sources) if hit.text is None else _credited(hit)
     if hit.itc_similarity is None:
         return f"{hit.rank:3d}  {name}"
     match = "stale: missing or changed" if hit.stale else ""
@@ -150,6 +150,15 @@ def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:
     return f"{hit.rank:3d}  {name}  {ranks}  similarity {hit.itc_similarity:.3f}  {match}".rstrip()
 
 
-def _below(uri: str, sources: tuple[str, ...]) -> str:
+def _credited(hit: Hit) -> str:
+    """Show a hit's text, and who wrote it where that was a model."""
+    from storage.items import WRITTEN_BY
+
+    if not hit.uri.startswith(WRITTEN_BY):
+        return hit.text or ""
+    return f"{hit.text}  (written by {hit.uri.removeprefix(WRITTEN_BY).rpartition('#')[0]})"
+
+
+def below(uri: str, sources: tuple[str, ...]) -> str:
     """Shorten a file name by the gallery's folder."""
     return next((uri[len(source) + 1 :] for source in sources if uri.startswith(f"{source}/")), uri)

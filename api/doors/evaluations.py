@@ -22,9 +22,13 @@ def evaluate(
     rerank: bool,
     queries: int | None,
     seed: int,
+    synthetic: bool = False,
     progress: Progress,
 ) -> Evaluated:
-    """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result."""
+    """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
+
+    Pairs that a model wrote count where `synthetic` asks for them.
+    """
     model = require_model(gallery, "an evaluation")
     encoder = wiring.encoder_of(gallery)
     reranker = wiring.reranker_of(gallery) if rerank else None
@@ -32,7 +36,7 @@ def evaluate(
     with wiring.database.reading() as session:
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")
-        progress.begin("queries", evaluation.total_queries(session, gallery.id, queries))
+        progress.begin("queries", evaluation.total_queries(session, gallery.id, queries, synthetic=synthetic))
         directions = evaluation.run(
             session,
             images,
@@ -42,9 +46,12 @@ def evaluate(
             candidates=depth,
             queries=queries,
             seed=seed,
+            synthetic=synthetic,
             advance=progress.advance,
         )
     settings = {"candidates": depth, "rerank": reranker is not None, "queries": queries, "seed": seed}
+    if synthetic:
+        settings["synthetic"] = True
     measures = {one.name: {"before": one.before, "after": one.after} for one in directions}
     with wiring.database.writing() as session:
         stored = evaluations.store(

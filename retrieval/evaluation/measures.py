@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 Run = Mapping[int, Sequence[int]]
 """Query id to ranked item ids, best first. What a query did not rank counts as missed."""
 Qrels = Mapping[int, Collection[int]]
@@ -25,3 +27,15 @@ def recall_at_k(run: Run, qrels: Qrels, k: int) -> float:
 def recalls(run: Run, qrels: Qrels) -> dict[str, float]:
     """Recall at the usual cut-offs, by name."""
     return {f"recall@{k}": recall_at_k(run, qrels, k) for k in CUTOFFS}
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """Area under the ROC curve: the chance that a positive's score is above a negative's, ties counting half.
+
+    Raises ValueError where one of the two is empty.
+    """
+    if not positives or not negatives:
+        raise ValueError("the area under the ROC curve needs scores of both kinds")
+    ordered = np.sort(negatives)
+    below, up_to = (np.searchsorted(ordered, positives, side=side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(negatives)))

@@ -45,16 +45,21 @@ def run(
     candidates: int,
     queries: int | None,
     seed: int,
+    synthetic: bool,
     advance: Callable[[int], None],
 ) -> list[Direction]:
     """Measure recall from text to image and from image to text.
 
     `queries` takes a seeded sample of so many queries per direction; every item of the gallery stays a candidate.
+    Texts that a model wrote are neither queries nor judgements nor candidates unless `synthetic` asks for them: a
+    benchmark must not ask a model for its own captions, nor blame it for finding one.
     """
     right_images: dict[int, set[int]] = defaultdict(set)
     right_texts: dict[int, set[int]] = defaultdict(set)
     known = {item.id: item for kind in ("image", "text") for item in items.embedded(session, images.gallery.id, kind)}
-    for text_id, image_id in items.pairs(session, images.gallery.id):
+    if not synthetic:
+        texts = texts.without(np.array([item.id for item in known.values() if item.is_synthetic], dtype=np.int64))
+    for text_id, image_id in items.pairs(session, images.gallery.id, standings(synthetic)):
         if text_id in known and image_id in known:
             right_images[text_id].add(image_id)
             right_texts[image_id].add(text_id)
@@ -89,9 +94,14 @@ def run(
     ]
 
 
-def total_queries(session: Session, gallery_id: int, queries: int | None) -> int:
+def standings(synthetic: bool) -> tuple[str, ...]:
+    """Name the pairs that count as judgements."""
+    return (items.GIVEN, items.SYNTHETIC) if synthetic else (items.GIVEN,)
+
+
+def total_queries(session: Session, gallery_id: int, queries: int | None, *, synthetic: bool) -> int:
     """Count the queries that `run` will ask, both directions together."""
-    pairs = items.pairs(session, gallery_id)
+    pairs = items.pairs(session, gallery_id, standings(synthetic))
     sides = [len({text_id for text_id, _ in pairs}), len({image_id for _, image_id in pairs})]
     return sum(side if queries is None else min(side, queries) for side in sides)
 

@@ -12,10 +12,21 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from storage import galleries, items, schema, words
+from storage import galleries, items, judgements, schema, words
 from storage.db import Database
 from storage.errors import SchemaOutdated
 from storage.items import NewItem
+from storage.judgements import Judgement
+
+FULL = (
+    "INSERT INTO galleries (id, name, precision, sources, revision, created_at)"
+    " VALUES (1, 'photos', 'float32', '[\"/photos\"]', 1, '2025-01-01 00:00:00')",
+    "INSERT INTO items (id, gallery_id, kind, uri, uri_hash, source, state, created_at)"
+    " VALUES (1, 1, 'image', '/photos/a', 'a', '/photos', 'embedded', '2025-01-01 00:00:00'),"
+    " (2, 1, 'text', '/photos/captions.jsonl#1', 'b', '/photos', 'embedded', '2025-01-01 00:00:00')",
+    "INSERT INTO pairs (text_id, image_id, gallery_id) VALUES (2, 1, 1)",
+)
+"""A gallery of a picture with its caption, as the first schema holds it."""
 
 
 @pytest.fixture
@@ -49,6 +60,21 @@ def test_downgrading_removes_every_table(database: Database, config: Config) -> 
         command.downgrade(config, "base")
         left = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
     assert set(left) <= {"alembic_version", "sqlite_sequence"}
+
+
+def test_a_database_in_use_keeps_its_pairs_as_given_ones(tmp_path: Path, config: Config) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in FULL:
+            connection.execute(text(statement))
+    schema.upgrade(database)
+    with database.writing() as session:
+        assert items.pairs(session, 1) == items.pairs(session, 1, (items.GIVEN,)) == [(2, 1)]
+        judgements.store(session, 1, [Judgement(1, "a cat", judgements.GIVEN, 0.25)])
+        assert judgements.of_gallery(session, 1) == [Judgement(1, "a cat", "", 0.25, None)]
+    database.close()
 
 
 def test_an_empty_database_is_named_outdated(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import make_url
 
 from api import Sightline
 from api.settings import Settings
-from storage import galleries, schema
+from retrieval.training.postcards import write_gallery
+from storage import galleries, items, schema
 from storage.db import Database
 from storage.errors import GalleryBusy, SchemaOutdated
 from storage.lease import write_lease
@@ -70,6 +73,46 @@ def test_names_and_captions_are_searched_by_postgresql_s_own_index(library: Sigh
     page = library.search(photos, "cat")
     assert [hit.uri.rsplit("/", 1)[-1] for hit in page] == ["b.png"]
     assert len(library.search(photos, "dog'; -- & | !")) == 0
+
+
+def test_a_database_of_the_first_schema_is_brought_up_with_its_pairs(url: str) -> None:
+    database = Database(make_url(url).set(database="sightline_old").render_as_string(hide_password=False))
+    server = Database(url)
+    with server.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE sightline_old")
+    server.close()
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO galleries (id, name, precision, sources, revision, created_at)"
+            " VALUES (1, 'photos', 'float32', '[]', 1, now())",
+            "INSERT INTO items (id, gallery_id, kind, uri, uri_hash, source, state, created_at) VALUES"
+            " (1, 1, 'image', '/a', 'a', '/', 'embedded', now()), (2, 1, 'text', '/b', 'b', '/', 'embedded', now())",
+            "INSERT INTO pairs (text_id, image_id, gallery_id) VALUES (2, 1, 1)",
+        ):
+            connection.exec_driver_sql(statement)
+    schema.upgrade(database)
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.check(config)
+    with database.reading() as session:
+        assert items.pairs(session, 1) == [(2, 1)]
+    database.close()
+
+
+def test_a_bootstrap_is_stored_once_and_survives_an_index_run(library: Sightline, tmp_path: Path) -> None:
+    write_gallery(tmp_path / "cards", scenes=12, seed=5)
+    library.index(tmp_path / "cards", model="postcards")
+    found = library.bootstrap("cards", write=True)
+    assert found.added == len(found.of_kind("believed")) > 0
+    library.index(tmp_path / "cards")
+    again = library.bootstrap("cards", write=True)
+    assert (again.looked_at, again.added, again.removed) == (0, 0, 0)
+    library.remove("cards")
+    assert library.galleries() == []
 
 
 def test_a_gallery_has_one_writer_at_a_time(library: Sightline, photos: Path) -> None:

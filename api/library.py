@@ -38,7 +38,7 @@ class Sightline:
     """Galleries of pictures, searched in two stages.
 
     >>> from api import Sightline                                        # doctest: +SKIP
-    >>> page = Sightline().search("photos", "a penguin left of a car")   # doctest: +SKIP
+    >>> page = Sightline().search("photos", "three apples left of a car")   # doctest: +SKIP
 
     Targets are folders, which are indexed first where they are new or have changed, or names of galleries. Methods
     raise the named errors of `api.errors.DOMAIN`, each a sentence that says what is wrong. An object may be used from

@@ -35,7 +35,7 @@ Model = TypeVar("Model")
 
 PHOTO_MODEL = "blip-itm-base-coco"
 RENDERED_MODEL = "postcards"
-SMALL_PIXELS = 128
+SMALL_PIXELS = 160
 """Pictures of at most this side are cheap to encode: larger batches, deeper reranking."""
 
 
@@ -181,7 +181,7 @@ class Wiring:
 
     def model_of_picture(self, path: Path | None) -> Checkpoint:
         """Choose a model for one picture of no gallery; WeightsMissing where none can be had."""
-        from retrieval.training.postcards import is_rendered
+        from retrieval.training.world.render import is_rendered
 
         wanted = CHECKPOINTS[PHOTO_MODEL]
         if not hub.is_cached(wanted, "encoder") and path is not None and is_rendered(path):
@@ -190,7 +190,7 @@ class Wiring:
 
     def is_rendered(self, folder: Path) -> bool:
         """Say whether a folder holds rendered postcards."""
-        from retrieval.training.postcards import is_rendered
+        from retrieval.training.world.render import is_rendered
 
         return looks_rendered(folder, is_rendered)
 

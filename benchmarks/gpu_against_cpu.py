@@ -31,7 +31,7 @@ def main() -> None:
         print("skipped: no CUDA device here")
         return
     pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 96, 96, 3), dtype=np.uint8)
-    texts = ["a penguin left of a red car", "a yellow boat above a tree at night"]
+    texts = ["three apples left of a red car", "a yellow boat above a tree at night"]
     pairs = np.stack([np.arange(PICTURES), np.arange(PICTURES) % 2], axis=1)
     models = {device: load_matcher(resolve("postcards"), device=device) for device in ("cpu", "cuda")}
     tokens = {device: model.image_tokens(pixels) for device, model in models.items()}

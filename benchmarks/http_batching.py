@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from api import Sightline
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 
 GALLERY = "postcards"
 

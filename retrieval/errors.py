@@ -160,6 +160,14 @@ class TrainingDiffers(RetrievalError):
         super().__init__(f"{folder} holds another training ({what}): repeat its command, or choose another folder")
 
 
+class TrainingBusy(RetrievalError):
+    """Another process trains in this folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"another process is training in {folder}: wait for it, or choose another folder")
+
+
 class TrainingBroken(RetrievalError):
     """No checkpoint of a training can be read."""
 

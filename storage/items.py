@@ -212,13 +212,34 @@ def pairs_of_source(session: Session, gallery_id: int, source: str) -> set[tuple
 
 
 def set_pairs(session: Session, gallery_id: int, source: str, wanted: set[tuple[int, int]]) -> None:
-    """Make the pairs (text id, image id) of a source's texts exactly these."""
+    """Make the pairs (text id, image id) of a source's texts exactly these; what a review threw out stays dropped."""
     there = pairs_of_source(session, gallery_id, source)
     for text_id, image_id in there - wanted:
         session.execute(delete(PairTable).where(PairTable.text_id == text_id, PairTable.image_id == image_id))
-    new = [{"text_id": t, "image_id": i, "gallery_id": gallery_id} for t, i in sorted(wanted - there)]
+    dropped = _thrown_out(session, gallery_id, source) if wanted - there else set()
+    new = [
+        {"text_id": t, "image_id": i, "gallery_id": gallery_id, "standing": DROPPED if (t, i) in dropped else GIVEN}
+        for t, i in sorted(wanted - there)
+    ]
     if new:
         session.execute(insert(PairTable), new)
+
+
+def _thrown_out(session: Session, gallery_id: int, source: str) -> set[tuple[int, int]]:
+    """Find the pairs (text id, image id) of a source's texts that a review threw out, stored or not."""
+    query = (
+        select(ItemTable.id, JudgementTable.image_id)
+        .join(JudgementTable, JudgementTable.text_hash == ItemTable.content_hash)
+        .where(
+            ItemTable.gallery_id == gallery_id,
+            ItemTable.kind == "text",
+            ItemTable.source == source,
+            JudgementTable.gallery_id == gallery_id,
+            JudgementTable.captioner == "",  # nobody's: the text was given
+            JudgementTable.kept.is_(False),
+        )
+    )
+    return {(text_id, image_id) for text_id, image_id in session.execute(query)}
 
 
 def pairs(session: Session, gallery_id: int, standings: Collection[str] = (GIVEN,)) -> list[tuple[int, int]]:

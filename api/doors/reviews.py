@@ -20,6 +20,8 @@ COLUMNS = ("item", "file", "text", "kind", "match_probability", "keep")
 KEEP: Mapping[str, bool | None] = {"": None, "yes": True, "no": False}
 """What the column `keep` may say; nothing leaves the decision to the threshold."""
 KINDS = (BELIEVED, REJECTED, DOUBTED)
+ID_DIGITS = 18
+"""So many digits always fit into the 64 bits of a database."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def check_review_path(path: Path | str) -> Path:
         raise UsageError("out", f"{place} is no table: name a file that ends in .csv or .jsonl")
     if not place.parent.is_dir():
         raise UsageError("out", f"{place} cannot be written: there is no folder {place.parent}")
+    if place.is_dir():
+        raise UsageError("out", f"{place} cannot be written: it is a folder")
     return place
 
 
@@ -51,14 +55,17 @@ def check_apart(path: Path, gallery: Gallery) -> None:
 
 
 def save_review(rows: Sequence[ReviewRow], path: Path) -> None:
-    """Write rows as CSV or JSONL, by the name of the file."""
+    """Write rows as CSV or JSONL, by the name of the file; UsageError where it cannot be."""
 
     def write(place: Path) -> None:
         # Strict UTF-8 cannot fail: file names in uris are escaped, and captions are decoded from a vocabulary.
         with place.open("w", encoding="utf-8", newline="") as file:
             (_write_csv if path.suffix.lower() == ".csv" else _write_jsonl)(rows, file)
 
-    write_durably(path, write)
+    try:
+        write_durably(path, write)
+    except OSError as error:
+        raise UsageError("out", f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def open_review(path: Path | str) -> list[Decision]:
@@ -85,7 +92,8 @@ def as_record(row: ReviewRow) -> dict[str, Any]:
 
 
 def _write_csv(rows: Sequence[ReviewRow], file: TextIO) -> None:
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    # The default line end, for what it is made of gets quotes in a text: a lone carriage return would else end a row.
+    writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
     writer.writerows(as_record(row) for row in rows)
 
@@ -113,9 +121,21 @@ def _decision(path: Path, line: int, record: object) -> Decision:
     wrong = f"{path}, line {line}: "
     if not isinstance(record, dict) or not {"item", "text", "kind", "keep"} <= set(record):
         raise UsageError("apply", f"{wrong}no row of a review; it has the columns {', '.join(COLUMNS)}")
-    keep, kind, item = str(record["keep"] or "").strip().lower(), record["kind"], str(record["item"])
+    keep, kind, item = _word(record["keep"]), record["kind"], _word(record["item"])
     if keep not in KEEP:
-        raise UsageError("apply", f"{wrong}keep is {keep!r}; it is yes, no or empty")
-    if kind not in KINDS or not isinstance(record["text"], str) or not (item.isascii() and item.isdecimal()):
+        raise UsageError("apply", f"{wrong}keep is {keep[:40]!r}; it is yes, no or empty")
+    if kind not in KINDS or not isinstance(record["text"], str) or not _is_id(item):
         raise UsageError("apply", f"{wrong}item is a number, text a text, and kind one of {', '.join(KINDS)}")
     return Decision(int(item), record["text"], kind == DOUBTED, KEEP[keep])
+
+
+def _word(value: object) -> str:
+    """What a cell says: a JSON line may hold numbers too, and what is neither is named by its type."""
+    if value is None:
+        return ""
+    return str(value).strip().lower() if isinstance(value, (str, int)) else type(value).__name__
+
+
+def _is_id(item: str) -> bool:
+    """Whether a text is a number that a database can hold."""
+    return item.isascii() and item.isdecimal() and len(item) <= ID_DIGITS

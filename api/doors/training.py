@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,14 @@ from api.results import Evaluated
 from api.wiring import Wiring
 from indexer.build import Progress
 from indexer.uri import from_uri, to_uri
-from retrieval.errors import BadQuestions, NoPairs, PairsWithoutPicture
+from retrieval.errors import BadQuestions, NoPairs, PairsWithoutPicture, TrainingNotWritten
 from retrieval.models import hub, load
 from retrieval.models.checkpoints import Checkpoint, Role, companion
+from retrieval.models.preprocess import pre_caption
 from retrieval.training.finetuning.examples import Example, Examples, Picture, is_held_out
 from retrieval.training.finetuning.questions import Question, read_questions
 from retrieval.training.finetuning.recipe import Recipe, Task
+from retrieval.training.finetuning.results import VALIDATION
 from storage import items
 from storage.galleries import Gallery
 from storage.items import Item
@@ -65,9 +68,11 @@ def train(
     """
     from retrieval.training.finetuning.distributed import joined
 
-    _check_usage(wiring, recipe.task, questions, held_out)
+    _check_usage(wiring, recipe, questions, held_out)
     place = expanded(out).resolve()
     with joined(wiring.settings.device) as team:
+        if recipe.task == "match" and recipe.batch * team.size < 2:
+            raise UsageError("batch", "--batch 1 has nothing to compare a pair with; say 2 or more")
         gallery = team.first(lambda: _gallery(wiring, target, progress))
         _check_place(place, gallery)
         pictures = _Pictures(wiring, gallery)
@@ -105,12 +110,8 @@ def _finetune(
         say=wiring.say,
         threads=wiring.settings.decode_threads,
     )
-    try:
-        report = finetune(run)
-        return report if team.is_first else None
-    finally:
-        if team.is_first:
-            shutil.rmtree(place / "validation", ignore_errors=True)
+    report = finetune(run)
+    return report if team.is_first else None
 
 
 def _gallery(wiring: Wiring, target: Path | str, progress: Progress) -> Gallery:
@@ -126,11 +127,13 @@ def _nothing(_: str) -> None:
     """Say nothing: another process says it."""
 
 
-def _check_usage(wiring: Wiring, task: Task, questions: object, held_out: float) -> None:
+def _check_usage(wiring: Wiring, recipe: Recipe, questions: object, held_out: float) -> None:
     if wiring.settings.device == "cuda" and load.device_kind() != "cuda":
         raise UsageError("device", "the device is to be cuda, but torch sees no CUDA device; say --device cpu")
-    if (task == "vqa") != (questions is not None):
+    if (recipe.task == "vqa") != (questions is not None):
         raise UsageError("questions", "--task vqa needs --questions FILE, and no other task takes it")
+    if recipe.queue and recipe.task != "match":
+        raise UsageError("queue", f"--queue belongs to ITC, which --task {recipe.task} does not have")
     if not 0 <= held_out < 1:
         raise UsageError("held_out", f"--held-out is a share from 0 to below 1, not {held_out:g}")
 
@@ -188,7 +191,7 @@ class _Pictures:
         self.pairs = [
             (self.by_id[image], found[text].text or "")
             for text, image in pairs
-            if image in self.by_id and text in found
+            if image in self.by_id and text in found and pre_caption(found[text].text or "")
         ]
 
     def paired(self, held_out: float) -> Examples:
@@ -255,7 +258,7 @@ def _measure(
 
     match task:
         case "match":
-            return partial(_recall, wiring, pictures, examples, place / "validation", progress)
+            return partial(_recall, wiring, pictures, examples, place / VALIDATION, progress)
         case "caption":
             return partial(caption_loss, examples=examples, device=str(team.device))
         case "vqa":
@@ -267,7 +270,7 @@ def _recall(
 ) -> dict[str, float]:
     """Index the held-out pictures with a model in a home of its own and evaluate that gallery: recalls and their mean.
 
-    The home lies in the folder of the training, and goes afterwards.
+    The home lies in the folder of the training, and goes afterwards. Raises TrainingNotWritten where the disk is full.
     """
     shown = place / "pictures"
     if not shown.exists():
@@ -282,6 +285,10 @@ def _recall(
         evaluated = evaluations.evaluate(
             apart, gallery, candidates=None, rerank=True, queries=None, seed=0, progress=progress
         )
+    except Exception as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):  # SQLAlchemy's own error would be a traceback
+            raise TrainingNotWritten(home, error.__cause__) from error
+        raise
     finally:
         apart.close()
         shutil.rmtree(home, ignore_errors=True)

@@ -13,7 +13,7 @@ from api import Sightline
 from indexer.uri import from_uri
 from retrieval.types import Hit
 
-QUERY = "a penguin left of a red car"
+QUERIES = ("three apples left of a blue car", "three apples right of a blue car")
 SIDE, GAP, LINE, K = 180, 14, 18, 5
 INK, PAPER = (40, 40, 48), (252, 252, 250)
 
@@ -33,14 +33,15 @@ def draw_row(sheet: Image.Image, top: int, title: str, hits: list[Hit]) -> None:
 
 
 def main() -> None:
-    """Search twice and draw both pages."""
+    """Search, and draw the pages: the first stage, reranked, and reranked for the twin of the query."""
     library = Sightline()
     row = SIDE + 2 * LINE + 44
-    sheet = Image.new("RGB", (GAP + K * (SIDE + GAP), GAP + 2 * row), PAPER)
-    first = library.search("demo", QUERY, k=K, rerank=False)
-    second = library.search("demo", QUERY, k=K)
-    draw_row(sheet, GAP, f"{QUERY!r}: first stage (ITC)", list(first))
-    draw_row(sheet, GAP + row, f"{QUERY!r}: reranked (ITM over 32 candidates)", list(second))
+    sheet = Image.new("RGB", (GAP + K * (SIDE + GAP), GAP + 3 * row), PAPER)
+    first = library.search("demo", QUERIES[0], k=K, rerank=False)
+    draw_row(sheet, GAP, f"{QUERIES[0]!r}: first stage (ITC)", list(first))
+    for number, query in enumerate(QUERIES, start=1):
+        hits = list(library.search("demo", query, k=K))
+        draw_row(sheet, GAP + number * row, f"{query!r}: reranked (ITM over 32 candidates)", hits)
     sheet.save(Path(__file__).with_name("hits.png"), optimize=True)
     library.close()
 

@@ -46,14 +46,13 @@ from retrieval.models.network import (
 )
 from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_question
 from retrieval.models.preprocess import spaced_punctuation as spaced
-from retrieval.models.vocabulary import Vocabulary
+from retrieval.models.vocabulary import Vocabulary, read_text_length
 from retrieval.types import Float32, UInt8
 
 # Raise by one whenever the embeddings of an unchanged weights file change.
 ENCODER_REVISION = 1
 
 TEXT_LENGTH = 35
-QUESTION_LENGTH = 35
 PROMPT = "a picture of "
 
 VISION_EPS = 1e-6
@@ -73,6 +72,7 @@ class _Blip(Sighted):
     def __init__(self, network: Any, vocabulary: Vocabulary, *, folder: Path, name: str) -> None:
         super().__init__(network, folder=folder, name=name)
         self.vocabulary = vocabulary
+        self.text_length = read_text_length(folder, authors=TEXT_LENGTH)
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary cannot express, as written, each once, in order."""
@@ -110,7 +110,7 @@ class BlipRetrieval(_Blip):
         preprocessing = {
             "revision": ENCODER_REVISION,
             "image": ["RGB", "bicubic", self.image_size, CLIP_MEAN, CLIP_STD],
-            "text": ["pre_caption", TEXT_LENGTH, self.vocabulary.digest],
+            "text": ["pre_caption", self.text_length, self.vocabulary.digest],
             "heads": [config.vision_config.num_attention_heads, config.text_config.num_attention_heads],
             "eps": [VISION_EPS, TEXT_EPS],
             "weights": weights.digest(self.folder),
@@ -163,7 +163,7 @@ class BlipRetrieval(_Blip):
         return as_tensor(self.network.itm_head(states.last_hidden_state[:, 0]))
 
     def _sequence(self, text: str, *, first: int) -> list[int]:
-        return self.vocabulary.sequence(pre_caption(text), first=first, length=TEXT_LENGTH)
+        return self.vocabulary.sequence(pre_caption(text), first=first, length=self.text_length)
 
 
 class BlipCaptioner(_Blip):
@@ -174,7 +174,8 @@ class BlipCaptioner(_Blip):
         """Load a folder in Hugging Face's layout, as float32."""
         network, vocabulary = _open(BlipForConditionalGeneration, folder, device=device)
         # The authors' settings for COCO; both lengths count the prompt.
-        _set_generation(network, vocabulary, num_beams=3, max_length=20, min_length=5)
+        settings = {"num_beams": 3, "max_length": 20, "min_length": 5}
+        _set_generation(network, vocabulary, settings | pick(hub.read_generation(folder), tuple(settings)))
         return cls(network, vocabulary, folder=folder, name=name)
 
     def caption(self, pixels: UInt8) -> list[str]:
@@ -200,12 +201,13 @@ class BlipAnswerer(_Blip):
     def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
         """Load a folder in Hugging Face's layout, as float32."""
         network, vocabulary = _open(BlipForQuestionAnswering, folder, device=device)
-        _set_generation(network, vocabulary, num_beams=3, max_length=10, min_length=1)
+        settings = {"num_beams": 3, "max_length": 10, "min_length": 1}
+        _set_generation(network, vocabulary, settings | pick(hub.read_generation(folder), tuple(settings)))
         return cls(network, vocabulary, folder=folder, name=name)
 
     def answer(self, pixels: UInt8, question: str) -> list[str]:
         """Answer one question about n prepared pictures `uint8 [n, R, R, 3]`: n answers."""
-        ids = self.vocabulary.sequence(pre_question(question), first=self.vocabulary.enc, length=QUESTION_LENGTH)
+        ids = self.vocabulary.sequence(pre_question(question), first=self.vocabulary.enc, length=self.text_length)
         parts = (self.reply(self.ask(tokens, *self._padded([ids] * len(tokens)))) for tokens in self.looks(pixels))
         return [answer for part in parts for answer in part]
 
@@ -264,12 +266,10 @@ def _reading_text(text_config: Any) -> Any:
     return config
 
 
-def _set_generation(network: Any, vocabulary: Vocabulary, *, num_beams: int, max_length: int, min_length: int) -> None:
+def _set_generation(network: Any, vocabulary: Vocabulary, settings: Mapping[str, Any]) -> None:
     network.text_decoder.generation_config = GenerationConfig(
-        num_beams=num_beams,
-        max_length=max_length,
-        min_length=min_length,
         repetition_penalty=1.0,
         do_sample=False,
+        **settings,
         **{name: token for name, token in vocabulary.special_ids.items() if name != "sep_token_id"},
     )

@@ -45,13 +45,14 @@ from retrieval.models.network import (
 from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_question
 from retrieval.models.preprocess import spaced_punctuation as spaced
 from retrieval.models.spelling import Spelling
-from retrieval.models.vocabulary import Vocabulary
+from retrieval.models.vocabulary import Vocabulary, read_text_length
 from retrieval.types import Float32, UInt8
 
 # Raise by one whenever the embeddings of an unchanged weights file change.
 ENCODER_REVISION = 1
 
 TEXT_LENGTH = 35
+PROMPT_LENGTH = 32  # the authors' max_txt_len, the first token included: what is longer loses its end
 CAPTION_PROMPT = "a photo of"
 QUESTION_PROMPT = "Question: {} Answer:"
 
@@ -73,6 +74,7 @@ class Blip2Retrieval(Sighted):
     def __init__(self, network: Any, vocabulary: Vocabulary, *, folder: Path, name: str) -> None:
         super().__init__(network, folder=folder, name=name)
         self.vocabulary = vocabulary
+        self.text_length = read_text_length(folder, authors=TEXT_LENGTH)
 
     @classmethod
     def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
@@ -88,7 +90,7 @@ class Blip2Retrieval(Sighted):
         preprocessing = {
             "revision": ENCODER_REVISION,
             "image": ["RGB", "bicubic", self.image_size, CLIP_MEAN, CLIP_STD],
-            "text": ["pre_caption", TEXT_LENGTH, self.vocabulary.digest],
+            "text": ["pre_caption", self.text_length, self.vocabulary.digest],
             "heads": [config.vision_config.num_attention_heads, config.qformer_config.num_attention_heads],
             "eps": [VISION_EPS, AFTER_VISION_EPS, QFORMER_EPS],
             "weights": weights.digest(self.folder),
@@ -146,14 +148,14 @@ class Blip2Retrieval(Sighted):
     @torch.inference_mode()
     def compare(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """ITM logits `[m, 2]` of m pairs, image tokens `[m, t, c]` with ids `[m, s]`: the mean over the queries."""
-        states, _ = pair_states(self.network, tokens, ids, mask)
+        states = pair_states(self.network, tokens, ids, mask)
         return as_tensor(self.network.itm_head(states)).mean(dim=1)
 
     def _padded(self, sequences: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         return padded(sequences, pad=self.vocabulary.pad, device=self.device)
 
     def _sequence(self, text: str) -> list[int]:
-        return self.vocabulary.sequence(pre_caption(text), first=self.vocabulary.cls, length=TEXT_LENGTH)
+        return self.vocabulary.sequence(pre_caption(text), first=self.vocabulary.cls, length=self.text_length)
 
 
 class Blip2Generator(Sighted):
@@ -199,7 +201,8 @@ class Blip2Generator(Sighted):
     def go_on(self, tokens: torch.Tensor, prompt: str, settings: Mapping[str, Any]) -> list[str]:
         """Let the language model go on from a prompt about n pictures' tokens `[n, t, c]`: n texts."""
         text = self.network.config.text_config
-        ids = torch.tensor([[text.bos_token_id, *self.spelling.encode(prompt)]], device=tokens.device)
+        prompted = [text.bos_token_id, *self.spelling.encode(prompt)][:PROMPT_LENGTH]
+        ids = torch.tensor([prompted], device=tokens.device)
         words = self.network.get_input_embeddings()(ids).expand(len(tokens), -1, -1)
         embeddings = torch.cat([self.prefix(tokens), words], dim=1)
         generated = self.network.language_model.generate(
@@ -231,24 +234,20 @@ def text_states(network: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Te
     return as_tensor(network.qformer(query_embeds=embedded, query_length=0, attention_mask=mask).last_hidden_state)
 
 
-def pair_states(
-    network: Any, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The states of queries `[m, v, width]` and of ids `[m, s, width]` that see each other, with image tokens.
+def pair_states(network: Any, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The states of queries `[m, v, width]` and ids `[m, s]` that see each other: those of the queries.
 
-    `mask` is `[m, s]` of ids that are there, or `[m, 1, v + s, v + s]` of what each position sees.
+    The queries look at image tokens `[m, t, c]`; `mask [m, s]` tells ids from padding.
     """
     queries = network.query_tokens.expand(len(tokens), -1, -1)
     count = queries.shape[1]
-    if mask.ndim == 2:
-        mask = torch.cat([mask.new_ones(len(mask), count), mask], dim=1)
     states = network.qformer(
         query_embeds=network.embeddings(input_ids=ids, query_embeds=queries),
         query_length=count,
-        attention_mask=mask,
+        attention_mask=torch.cat([mask.new_ones(len(mask), count), mask], dim=1),
         encoder_hidden_states=tokens,
     ).last_hidden_state
-    return as_tensor(states[:, :count]), as_tensor(states[:, count:])
+    return as_tensor(states[:, :count])
 
 
 def _open(kind: Callable[[Any], Any], folder: Path, *, device: str | None) -> Any:

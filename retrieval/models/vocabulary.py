@@ -13,6 +13,8 @@ from transformers import BertTokenizer
 
 from retrieval.errors import BadCheckpoint
 
+BERT_LENGTH = 512
+
 _BASE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 # Punctuation that closes up with what it follows, in this order, when ids become a text.
@@ -124,6 +126,16 @@ def words_read_as(number: int, text: str, tokenizer: Any) -> list[str]:
         if i == number and not _is_punctuation(word):
             found.setdefault(word.casefold(), word)
     return list(found.values())
+
+
+def read_text_length(folder: Path, *, authors: int) -> int:
+    """How many tokens a text may have: what tokenizer_config.json states, if that is less than BERT's 512.
+
+    The published folders state 512 although the authors cut much earlier: for them it is the authors' number.
+    """
+    path = folder / "tokenizer_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    return stated if isinstance(stated, int) and stated < BERT_LENGTH else authors
 
 
 def _read_list(folder: Path) -> dict[str, int]:

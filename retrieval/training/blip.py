@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from retrieval.training.tower import save_tower, share_tower
-from retrieval.training.world.vocabulary import tokenizer
+from retrieval.training.world.vocabulary import MAX_TOKENS, tokenizer
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -84,11 +84,20 @@ def save_models(models: Models, folder: Path) -> None:
         share_tower(folder / name, tower)
 
 
+# Greedy, as the models are measured; the captioner's lengths count the prompt.
+_GENERATION = {
+    BlipForConditionalGeneration: {"num_beams": 1, "max_length": MAX_TOKENS, "min_length": 5},
+    BlipForQuestionAnswering: {"num_beams": 1, "max_length": 10, "min_length": 1},
+}
+
+
 def save_model(model: Any, tokens: Sequence[str], folder: Path) -> None:
     """Write one folder in Hugging Face format."""
     folder.mkdir(parents=True, exist_ok=True)
     half = type(model)(model.config)
     half.load_state_dict(model.state_dict())
+    if half.can_generate():
+        half.generation_config.update(**_GENERATION[type(model)])
     half.half().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8", newline="\n")
@@ -132,7 +141,7 @@ def _config(size: Size, tokens: Sequence[str]) -> BlipConfig:
         "projection_dim": size.embedding,
         "num_hidden_layers": size.text_layers,
         "num_attention_heads": size.heads,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": MAX_TOKENS,
         "layer_norm_eps": 1e-12,
         "bos_token_id": ids["[DEC]"],
         "eos_token_id": ids["[SEP]"],

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional
 
 IGNORED = -100
-NOTHING_WEIGHT = 0.3  # one patch in four shows a thing
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, truth: Tensor, temperature: Tensor) -> Tensor:
@@ -39,19 +38,6 @@ def matching_loss(logits: Tensor, matches: Tensor) -> Tensor:
 def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Which tokens of a text are wrong: logits `[m, t, 2]`, labels `[m, t]` of 0, 1 and IGNORED."""
     return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-
-
-def patch_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """What lies under a patch: logits `[n, p, kinds]`, labels `[n, p]`, 0 for the common nothing."""
-    weights = torch.ones(logits.shape[2], device=logits.device)
-    weights[0] = NOTHING_WEIGHT
-    return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), weight=weights)
-
-
-def position_loss(logits: Tensor) -> Tensor:
-    """Which patch a token comes from: logits `[n, p, p]`. Without it the tokens forget where they are."""
-    numbers = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
-    return functional.cross_entropy(logits.float().flatten(0, 1), numbers)
 
 
 def next_word_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from api.wiring import Wiring
 from retrieval.models.checkpoints import Checkpoint
 from retrieval.models.hashing import HashingEncoder
 from retrieval.models.roles import Encoder
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 from retrieval.types import Float32
 
 Ask = Callable[..., Any]

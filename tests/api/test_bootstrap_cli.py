@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import sightline
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 
 Run = Callable[..., Result]
 

@@ -9,7 +9,7 @@ import pytest
 
 from api import Sightline
 from retrieval.errors import NoModel
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 
 Paint = Callable[..., Path]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from api.cli import COMMANDS, sightline
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -188,6 +188,13 @@ def test_a_gallery_without_pairs_is_refused(run: Run, photos: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_texts_without_a_word_are_no_pairs(run: Run, shapes: Path, tmp_path: Path) -> None:
+    captions = shapes / "captions.jsonl"
+    lines = [{**json.loads(line), "texts": ["!!!", " . "]} for line in captions.read_text().splitlines()]
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    one_line(train(run, shapes, tmp_path / "out"), 1, "has no pairs")
+
+
 def test_a_pair_whose_picture_is_gone_is_named(run: Run, shapes: Path, tmp_path: Path) -> None:
     assert run("index", str(shapes), "--gallery", "shapes").exit_code == 0
     (shapes / "0003.png").unlink()
@@ -206,6 +213,8 @@ def test_a_pair_whose_picture_is_gone_is_named(run: Run, shapes: Path, tmp_path:
         ('{"file": "0001.png", "question": "what?", "answers": [3]}', '"answers" is missing'),
         ('{"file": "nothing.png", "question": "what?", "answers": ["red"]}', "has no picture 'nothing.png'"),
         ('{"item": 9999, "question": "what?", "answers": ["red"]}', "has no picture 9999"),
+        ('{"file": "\\ud800.png", "question": "what?", "answers": ["red"]}', 'neither "file" nor "item"'),
+        ('{"file": "0001.png", "question": "what \\ud800?", "answers": ["red"]}', '"question" is missing'),
     ],
 )
 def test_a_bad_question_is_told_with_its_line(run: Run, shapes: Path, tmp_path: Path, line: str, said: str) -> None:
@@ -229,6 +238,8 @@ def test_an_item_id_names_a_picture_too(run: Run, shapes: Path, sightline: Sight
     [
         (["--task", "vqa"], "--task vqa needs --questions FILE"),
         (["--questions", "questions.jsonl"], "no other task takes it"),
+        (["--task", "caption", "--queue", "8"], "--queue belongs to ITC"),
+        (["--batch", "1"], "has nothing to compare a pair with"),
         (["--held-out", "1.5"], "a share from 0 to below 1"),
         (["--held-out", "0.001"], "holds out none"),
         (["--from", "hashing"], "hashing cannot be trained"),

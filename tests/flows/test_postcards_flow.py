@@ -13,7 +13,7 @@ from api import Sightline
 from api.settings import Settings
 from indexer.decode import decode
 from retrieval.errors import EmptyText
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 
 SCENES = 60
 

@@ -19,7 +19,8 @@ from api.settings import Settings
 from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval, pair_states
 from retrieval.models.checkpoints import resolve
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
-from retrieval.training.sibling.qformer import WordHead, next_word_logits
+from retrieval.training.sibling.forward import ask, tell
+from retrieval.training.sibling.qformer import WordHead
 from retrieval.types import UInt8
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -106,13 +107,11 @@ def test_queries_that_read_a_text_are_the_authors(
 ) -> None:
     ids, mask = (torch.tensor(qformer_set.inputs[name][:2]) for name in ("input_ids", "attention_mask"))
     with torch.inference_mode():
-        states, _ = pair_states(model.network, tokens[:2], ids, mask)
+        states = pair_states(model.network, tokens[:2], ids, mask)
     close(states, qformer_set.outputs["multimodal_embeds"], LOGIT)
 
 
-def test_told_words_have_the_authors_logits_although_nothing_is_cached(
-    model: Blip2Retrieval, tokens: torch.Tensor, qformer_set: Any
-) -> None:
+def test_told_words_have_the_authors_logits(model: Blip2Retrieval, tokens: torch.Tensor, qformer_set: Any) -> None:
     state = torch.load(GOLDEN / "blip2_qformer" / "checkpoint.pth", map_location="cpu", weights_only=True)["model"]
     of_head = {"dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias"}
     names = {key: key.replace("dense", "transform.dense").replace("norm", "transform.LayerNorm") for key in of_head}
@@ -120,7 +119,8 @@ def test_told_words_have_the_authors_logits_although_nothing_is_cached(
     head.load_state_dict({key: state[f"Qformer.cls.predictions.{name}"] for key, name in names.items()})
     ids, mask = (torch.tensor(qformer_set.inputs[name]) for name in ("caption_ids", "caption_mask"))
     with torch.inference_mode():
-        logits = next_word_logits(model.network, head, tokens, ids, mask)
+        states = tell(model.network, ask(model.network, tokens), ids)
+        logits = head(states, model.network.embeddings.word_embeddings.weight)
     read = mask.bool().numpy()  # behind the padding there is nothing to compare
     close(logits.numpy()[read], qformer_set.outputs["lm_logits"][read], 1e-5)
 
@@ -187,6 +187,15 @@ def test_greedy_texts_stop_at_the_newline_as_the_authors_do(generator: Blip2Gene
     looked = generator.look(torch.tensor(opt_set.inputs["pixel_values"]))
     assert opt_set.outputs["gen_greedy"][:, 1].tolist() == [59] * 3  # the newline at once
     assert generator.go_on(looked, "a photo of", {"num_beams": 1, "max_new_tokens": 8}) == ["", "", ""]
+
+
+def test_a_question_longer_than_the_authors_limit_loses_its_end(generator: Blip2Generator) -> None:
+    looked = generator.look(torch.zeros(1, 3, 42, 42))
+    settings = {"num_beams": 1, "max_new_tokens": 3}
+    words = ["dog"] * 31  # and the first token make 32
+    cut, whole = (generator.go_on(looked, " ".join(some), settings) for some in ([*words, *["cat"] * 4000], words))
+    assert cut == whole
+    assert len(generator.answer(pictures(1), "a/b," * 4000)) == 1  # one word of 50, however long
 
 
 def test_captions_and_answers_come_one_for_each_picture_and_say_nothing_on_the_side(

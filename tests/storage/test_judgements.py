@@ -29,6 +29,19 @@ def test_pairs_of_captions_are_given_and_keep_their_standing(database: Database)
         assert items.pairs(session, 1, (items.DROPPED,)) == [(cat, image)]
 
 
+def test_a_given_pair_that_goes_and_comes_back_is_as_dropped_as_its_review_says(database: Database) -> None:
+    with database.writing() as session:
+        image, cat, dog = announced(session, NewItem("image", "/a", "/"), text("cat", "/"), text("dog", "/"))
+        said = [(image, "cat", judgements.GIVEN, False), (image, "dog", "one", False), (image, "dog", "", True)]
+        judgements.store(session, 1, [Judgement(i, words, by, 0.1, kept) for i, words, by, kept in said])
+        items.set_pairs(session, 1, "/", {(cat, image), (dog, image)})
+        assert items.pairs(session, 1, (items.DROPPED,)) == [(cat, image)]
+        items.set_pairs(session, 1, "/", {(dog, image)})
+        items.set_pairs(session, 1, "/", {(cat, image), (dog, image)})
+        assert items.pairs(session, 1, (items.DROPPED,)) == [(cat, image)]
+        assert items.pairs(session, 1) == [(dog, image)]
+
+
 def test_captions_jsonl_does_not_touch_what_a_model_wrote(database: Database) -> None:
     with database.writing() as session:
         image, cat = announced(session, NewItem("image", "/a", "/"), text("cat", "model:one"))

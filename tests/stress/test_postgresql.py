@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from api import Sightline
 from api.settings import Settings
-from retrieval.training.postcards import write_gallery
+from retrieval.training.world.galleries import write_gallery
 from storage import galleries, items, schema
 from storage.db import Database
 from storage.errors import GalleryBusy, SchemaOutdated

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from retrieval.errors import TrainingBroken, TrainingNotWritten
+from retrieval.training.finetuning.results import sync
 
 LAST, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
@@ -30,7 +31,7 @@ def save_state(state: State, folder: Path) -> None:
         if (folder / LAST).exists():
             os.replace(folder / LAST, folder / BEFORE)
         os.replace(written, folder / LAST)
-        _sync(folder)
+        sync(folder)
     except (OSError, RuntimeError) as error:  # torch turns the system's errors into its own
         written.unlink(missing_ok=True)
         raise TrainingNotWritten(folder / LAST, error) from error
@@ -62,11 +63,3 @@ def _read(path: Path) -> State:
         raise zipfile.BadZipFile(damaged)
     state: State = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

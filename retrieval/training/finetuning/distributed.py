@@ -14,7 +14,7 @@ from torch import distributed as dist
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=12)
+LONGEST_WAIT = timedelta(hours=12)
 """How long the other processes wait while the first one evaluates."""
 
 
@@ -32,12 +32,29 @@ class Team:
         return self.rank == 0
 
     def first(self, work: Callable[[], T]) -> T:
-        """Let the first process do something while the others wait, and give everyone its result."""
+        """Let the first process do something while the others wait, and give everyone its result.
+
+        Where that raises, the others leave without a word: the first one has said what was wrong.
+        """
         if self.size == 1:
             return work()
-        result = [work() if self.is_first else None]
-        dist.broadcast_object_list(result, src=0, device=self.device)
-        return result[0]  # type: ignore[return-value]
+        outcome: list[Any] = [None, False]
+        if self.is_first:
+            try:
+                outcome = [work(), True]
+            except Exception:
+                dist.broadcast_object_list(outcome, src=0, device=self.device)
+                raise
+        dist.broadcast_object_list(outcome, src=0, device=self.device)
+        result, is_done = outcome
+        if not is_done:
+            raise SystemExit(1)
+        return result  # type: ignore[no-any-return]
+
+    def meet(self) -> None:
+        """Wait until every process has come here."""
+        if self.size > 1:
+            dist.barrier()
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, without gradients."""
@@ -61,7 +78,7 @@ def joined(device: str) -> Iterator[Team]:
     if kind == "cuda":
         place = torch.device("cuda", dist.get_node_local_rank())
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), place)
     finally:

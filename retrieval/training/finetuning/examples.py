@@ -50,10 +50,12 @@ class Examples:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what is trained on: contents, texts and answers, in order."""
+        """SHA-256 of what is trained on and what is held out: contents, texts and answers, in order."""
         sha = hashlib.sha256()
-        for example in self.train:
-            sha.update(repr((self.pictures[example.picture].content, example.text, example.answers)).encode())
+        for part in (self.train, self.validation):
+            for example in part:
+                sha.update(repr((self.pictures[example.picture].content, example.text, example.answers)).encode())
+            sha.update(b"end of a part")
         return sha.hexdigest()
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from retrieval.errors import TrainingNotWritten
 
 
 class Journal:
@@ -16,6 +19,7 @@ class Journal:
 
     def __init__(self, folder: Path, *, size: int, step: int, tensorboard: bool) -> None:
         """Go on in `folder` after `size` bytes of losses.jsonl and `step` steps; `tensorboard` needs its package."""
+        self._folder = folder
         self._file = (folder / "losses.jsonl").open("ab")
         self._file.truncate(min(size, self._file.tell()))
         self._file.seek(0, os.SEEK_END)
@@ -23,12 +27,13 @@ class Journal:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write_step(self, step: int, line: Mapping[str, float]) -> None:
         """Write a step's line; a run that goes on after a kill writes the same bytes as one that was not killed."""
-        self._file.write(f"{json.dumps(dict(line))}\n".encode())
-        self._file.flush()
+        with self._named("losses.jsonl"):
+            self._file.write(f"{json.dumps(dict(line))}\n".encode())
+            self._file.flush()
         self._plot({f"train/{name}": value for name, value in line.items() if name not in ("epoch", "step")}, step)
 
     def write_epoch(self, step: int, measures: Mapping[str, float]) -> None:
@@ -37,15 +42,24 @@ class Journal:
 
     def sync(self) -> int:
         """Make the lines durable and give the size of the file in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named("losses.jsonl"):
+            os.fsync(self._file.fileno())
         return self._file.tell()
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        """Say of an error which file could not be written."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingNotWritten(self._folder / name, error) from error
 
     def _plot(self, values: Mapping[str, float], step: int) -> None:
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-            self._board.flush()
+            with self._named("tensorboard"):
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
+                self._board.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +67,11 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written was said when it was tried
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with suppress(OSError):
+                self._board.close()
 
 
 def has_tensorboard() -> bool:

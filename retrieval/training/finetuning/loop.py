@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,16 +14,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from retrieval.errors import TrainingDiffers, TrainingDiverged
+from retrieval.errors import TrainingBroken, TrainingDiffers, TrainingDiverged
 from retrieval.models.preprocess import normalise
-from retrieval.training.finetuning.checkpoint import read_state, save_state
+from retrieval.training.finetuning.checkpoint import State, read_state, save_state
 from retrieval.training.finetuning.distributed import Team
 from retrieval.training.finetuning.examples import Example, Examples, Plan
 from retrieval.training.finetuning.journal import Journal, has_tensorboard
 from retrieval.training.finetuning.loading import View, stacks
 from retrieval.training.finetuning.measure import GOALS, Measure
 from retrieval.training.finetuning.recipe import Recipe
-from retrieval.training.finetuning.results import put_in_place, remove, tidy, write_report
+from retrieval.training.finetuning.results import occupied, put_in_place, remove, write_report
 from retrieval.training.finetuning.start import Start
 from retrieval.training.finetuning.tasks import AnyTask, Batch, task_for
 from retrieval.training.rates import alpha_at, rate_share
@@ -103,7 +103,7 @@ class _Training:
         )
         self._steps = self._plan.steps * recipe.epochs
         self._warmup = round(WARMUP_SHARE * self._steps) if recipe.warmup is None else recipe.warmup
-        self._task = task_for(recipe, run.start.network, run.start.vocabulary, examples).to(run.team.device)
+        self._task = task_for(recipe, run.start, examples).to(run.team.device)
         self._optimiser = optimiser_for(self._task, recipe)
         self._scaler = torch.amp.GradScaler(run.team.device.type, enabled=recipe.precision == "fp16")
         self._model: nn.Module = self._task
@@ -115,20 +115,20 @@ class _Training:
 
     def finish(self) -> dict[str, Any]:
         """Go from wherever the run is to its end."""
-        self._team.first(lambda: tidy(self._run.folder))
-        self._resume()
-        with ExitStack() as open_files:
+        with ExitStack() as held:
+            self._team.first(lambda: held.enter_context(occupied(self._run.folder)))
+            self._resume()
             if self._team.is_first:
-                self._journal = open_files.enter_context(self._open_journal())
+                self._journal = held.enter_context(self._open_journal())
             while True:
                 if len(self._progress.history) <= self._progress.epoch:
                     self._judge()
                 if self._is_over():
                     break
                 self._train_epoch()
-        report = self._report()
-        self._team.first(lambda: write_report(report, self._run.folder))
-        return report
+            report = self._report()
+            self._team.first(lambda: write_report(report, self._run.folder))
+            return report
 
     # An epoch
 
@@ -192,16 +192,22 @@ class _Training:
         self._task.prepare()
         self._optimiser.zero_grad()
         losses = self._losses(batches)
-        if not all(map(torch.isfinite, losses.values())):
-            said = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-            raise TrainingDiverged(progress.epoch + 1, progress.step + 1, said)
+        self._check_finite(losses)
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self._task.parameters(), recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self._task.parameters(), recipe.clip)
+        if not self._scaler.is_enabled():  # a scaler leaves such a step out by itself
+            self._check_finite({"gradient": norm})
         self._scaler.step(self._optimiser)
         self._scaler.update()
         if self._journal is not None:
             values = {name: loss.item() for name, loss in losses.items()}
             self._journal.write_step(done + 1, {"epoch": progress.epoch + 1, "step": done + 1, **values, "rate": rate})
+
+    def _check_finite(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Stop before the weights are spoiled and saved."""
+        if not all(map(torch.isfinite, values.values())):
+            said = ", ".join(f"{name} {value.item():g}" for name, value in values.items())
+            raise TrainingDiverged(self._progress.epoch + 1, self._progress.step + 1, said)
 
     def _losses(self, batches: Iterator[Batch]) -> dict[str, torch.Tensor]:
         """Add up gradients over the parts of a step; give the mean losses over parts and processes."""
@@ -233,13 +239,14 @@ class _Training:
 
         def judged() -> tuple[dict[str, float], bool]:
             run.start.save(folder)
-            measures = run.measure(folder) if run.measure else {}
-            is_best = self._is_best(measures)
-            if is_best:
-                put_in_place(folder, run.folder / "model")
-            else:
+            try:
+                measures = run.measure(folder) if run.measure else {}
+                is_best = self._is_best(measures)
+                if is_best:
+                    put_in_place(folder, run.folder / "model")
+                return measures, is_best
+            finally:
                 remove(folder)
-            return measures, is_best
 
         measures, is_best = self._team.first(judged)
         progress.history.append(measures)
@@ -290,8 +297,15 @@ class _Training:
         state, damage = read_state(self._run.folder)
         if damage is not None and self._team.is_first:
             self._run.say(f"{damage}; going on from the checkpoint before it")
-        if state is None:
-            return
+        if state is not None:
+            try:
+                self._go_on_from(state)
+            except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                reason = f"its checkpoint is not that of such a training ({type(error).__name__})"
+                raise TrainingBroken(self._run.folder, reason) from error
+        self._team.meet()  # or else a fast process might write the next state while a slow one still reads this one
+
+    def _go_on_from(self, state: State) -> None:
         then, now = state["identity"], self._identity()
         for name in now:
             if then.get(name) != now[name]:
@@ -326,7 +340,7 @@ class _Training:
 
 
 def optimiser_for(task: AnyTask, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW as ALBEF and BLIP fine-tune with; biases, norms and the temperature do not decay."""
+    """AdamW as ALBEF and BLIP fine-tune with; as in ALBEF, biases and norms do not decay, nor does the temperature."""
     trained = [weight for weight in task.parameters() if weight.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": recipe.weight_decay},

@@ -27,7 +27,7 @@ def contrastive_loss(to_texts: Tensor, to_images: Tensor, text_targets: Tensor, 
 def shared_targets(truth: Tensor) -> Tensor:
     """Share the target of a row among all that is true of it: bool `[n, m]` to float32, rows add to 1.
 
-    BLIP's retrieval fine-tuning does so for the captions of one picture.
+    ALBEF's retrieval fine-tuning does so for the captions of one picture.
     """
     targets = truth.float()
     return targets / targets.sum(dim=1, keepdim=True)

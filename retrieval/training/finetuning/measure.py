@@ -13,7 +13,7 @@ from retrieval.models.blip import BlipAnswerer, BlipCaptioner
 from retrieval.models.preprocess import normalise
 from retrieval.training.finetuning.examples import Example, Examples
 from retrieval.training.finetuning.recipe import Task
-from retrieval.training.finetuning.tasks import Batch, CaptionTask
+from retrieval.training.finetuning.tasks import Batch, CaptionTask, Model
 from retrieval.types import UInt8
 
 BATCH = 16
@@ -32,7 +32,7 @@ GOALS: Mapping[Task, tuple[str, bool]] = {
 def caption_loss(folder: Path, examples: Examples, *, device: str) -> dict[str, float]:
     """`loss`: the mean of -log p over the words of the held-out captions, without smoothing; less is better."""
     model = BlipCaptioner.open(folder, name=str(folder), device=device)
-    task = CaptionTask(model.network, model.vocabulary).eval()
+    task = CaptionTask(model).eval()
     total, words = 0.0, 0
     for start in range(0, len(examples.validation), BATCH):
         some = examples.validation[start : start + BATCH]
@@ -54,8 +54,19 @@ def answer_accuracy(folder: Path, examples: Examples, *, device: str) -> dict[st
         for start in range(0, len(asked), BATCH):
             some = asked[start : start + BATCH]
             given = model.answer(_stack(some, examples, model.prepare), question)
-            right += sum(said in {answer for answer, _ in one.answers} for said, one in zip(given, some, strict=True))
+            right += sum(said in answers_as_said(model, one) for said, one in zip(given, some, strict=True))
     return {"accuracy": right / len(examples.validation)}
+
+
+def answers_as_said(model: Model, example: Example) -> set[str]:
+    """The known answers as a model would write them: "t-shirt" comes out as "t - shirt".
+
+    An answer with a word that the vocabulary lacks stays as it is: the model cannot give it.
+    """
+    words = model.vocabulary
+    return {
+        answer if words.unknown_words(answer) else words.decode(words.encode(answer)) for answer, _ in example.answers
+    }
 
 
 def _stack(some: Sequence[Example], examples: Examples, prepare: Callable[..., UInt8]) -> UInt8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ def _question(path: Path, number: int, line: bytes) -> Question:
         raise BadQuestions(path, number, f"not JSON; {FORMAT}") from None
     if not isinstance(entry, dict):
         raise BadQuestions(path, number, f"not an object; {FORMAT}")
-    picture = entry.get("item", entry.get("file"))
-    if isinstance(picture, bool) or not isinstance(picture, (int, str)) or picture == "":
+    picture = _picture(entry)
+    if picture is None:
         raise BadQuestions(path, number, f'neither "file" nor "item"; {FORMAT}')
     question, answers = entry.get("question"), entry.get("answers")
     if not isinstance(question, str) or not _is_text(question):
@@ -58,5 +58,18 @@ def _question(path: Path, number: int, line: bytes) -> Question:
     return Question(number, picture, question, weighted([answer.strip().lower() for answer in answers]))
 
 
+def _picture(entry: Mapping[str, Any]) -> str | int | None:
+    """The file name or the item id, whichever is there; None where there is neither."""
+    item, file = entry.get("item"), entry.get("file")
+    if isinstance(item, int) and not isinstance(item, bool):
+        return item
+    return file if item is None and isinstance(file, str) and file and _is_unicode(file) else None
+
+
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and any(sign.isalnum() for sign in value)
+    return isinstance(value, str) and any(sign.isalnum() for sign in value) and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text is more than what JSON allows: it lets half a character pass."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -1,21 +1,41 @@
-"""What lies in the folder of a training: the best model, replaced as a whole, and the report."""
+"""What lies in the folder of a training: one run at a time, the best model, replaced as a whole, and the report."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import TrainingNotWritten
+from retrieval.errors import TrainingBusy, TrainingNotWritten
+
+VALIDATION = "validation"
+"""A folder for whatever measures a model; it goes when the run ends."""
+
+
+@contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Make the folder, tidy it, and keep other runs of this host out; raises TrainingBusy where one is under way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "losses.jsonl").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingBusy(folder) from None
+        tidy(folder)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder / VALIDATION, ignore_errors=True)
 
 
 def tidy(folder: Path) -> None:
-    """Make the folder, and remove what a killed run left half done in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in (*folder.glob("epoch-*"), *folder.glob("*.tmp")):
+    """Remove what a killed run left half done."""
+    for left in (*folder.glob("epoch-*"), *folder.glob("*.tmp"), folder / VALIDATION):
         remove(left)
     model, old = folder / "model", folder / "model.old"
     if old.exists() and not model.exists():
@@ -24,11 +44,14 @@ def tidy(folder: Path) -> None:
 
 
 def put_in_place(new: Path, place: Path) -> None:
-    """Put a folder in the place of another; `tidy` mends a kill between the two moves."""
+    """Put a folder of files, durably, in the place of another; `tidy` mends a kill between the two moves."""
+    for file in new.iterdir():
+        sync(file)
     old = place.with_name(f"{place.name}.old")
     if place.exists():
         os.replace(place, old)
     os.replace(new, place)
+    sync(place.parent)
     remove(old)
 
 
@@ -38,6 +61,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> None:

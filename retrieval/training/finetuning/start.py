@@ -25,19 +25,29 @@ from retrieval.training.finetuning.recipe import Task
 NOISE = 0.02
 """Deviation of new rows around the mean of the old ones: that of BERT's first weights."""
 
-_OF_A_FOLDER = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_PREPROCESSING = "preprocessor_config.json"
+_SPELLING = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_ABOUT_USE = ("preprocessor_config.json", "generation_config.json")
 
 
 @dataclass(frozen=True)
 class Start:
-    """A network in float32 on the CPU, ready to be trained, and what belongs into its folder."""
+    """A network in float32 on the CPU, ready to be trained, and what belongs into its folder.
+
+    `image_size` is the side of a picture in pixels, `text_length` the most tokens of a text, both as they are served.
+    """
 
     task: Task
     folder: Path
     network: Any
     vocabulary: Vocabulary
     image_size: int
+    text_length: int
     digest: str
     new_words: tuple[str, ...] = ()
 
@@ -49,17 +59,20 @@ class Start:
                 self.network.save_pretrained(folder)
             (folder / "model.safetensors").chmod(0o644)
             self._save_words(folder)
-            if (self.folder / _PREPROCESSING).is_file():
-                shutil.copyfile(self.folder / _PREPROCESSING, folder / _PREPROCESSING)
+            self._copy(_ABOUT_USE, folder)
         except Exception as error:  # safetensors raises its own kind when the disk is full
             shutil.rmtree(folder, ignore_errors=True)
             raise TrainingNotWritten(folder, error) from error
 
+    def _copy(self, names: Iterable[str], folder: Path) -> None:
+        """Take over the files of the start that are there."""
+        for name in names:
+            if (self.folder / name).is_file():
+                shutil.copyfile(self.folder / name, folder / name)
+
     def _save_words(self, folder: Path) -> None:
         if not self.new_words:
-            for name in _OF_A_FOLDER:
-                if (self.folder / name).is_file():
-                    shutil.copyfile(self.folder / name, folder / name)
+            self._copy(_SPELLING, folder)
             return
         rows = self.vocabulary.rows
         (folder / "vocab.txt").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8", newline="\n")
@@ -68,6 +81,7 @@ class Start:
             do_lower_case=True,
             bos_token="[DEC]",
             additional_special_tokens=["[ENC]"],
+            model_max_length=self.text_length,
         ).save_pretrained(folder)
 
 
@@ -95,7 +109,8 @@ def open_start(task: Task, folder: Path, *, name: str) -> Start:
             model = BlipAnswerer.open(folder, name=name, device="cpu")
     network = model.network.requires_grad_(True)
     _share_tied(network)
-    return Start(task, folder, network, model.vocabulary, model.image_size, weights.digest(folder))
+    digest = weights.digest(folder)
+    return Start(task, folder, network, model.vocabulary, model.image_size, model.text_length, digest)
 
 
 def unknown_words(vocabulary: Vocabulary, examples: Iterable[Example]) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retrieval.models.blip import PROMPT, QUESTION_LENGTH, TEXT_LENGTH
+from retrieval.models.blip import PROMPT
 from retrieval.models.preprocess import pre_caption, pre_question
 from retrieval.models.vocabulary import Vocabulary
 from retrieval.training.finetuning.distributed import gathered
@@ -32,10 +32,9 @@ from retrieval.training.finetuning.momentum import Queue, Twin
 from retrieval.training.finetuning.recipe import Recipe
 
 CAPTION_LENGTH = 40
-"""Tokens of a caption in training, the prompt among them (the authors' BLIP_Decoder)."""
+"""Tokens of a caption in training, the prompt among them (the authors' BLIP_Decoder), where texts are no longer."""
 ANSWER_LENGTH = 35
-TRAINING_WORDS = 30
-"""Words that are kept of a text in training (the authors' data sets)."""
+"""Tokens of an answer; the authors cut none."""
 
 FIRST_TEMPERATURE = 0.07
 TEMPERATURES = (0.001, 0.5)
@@ -55,23 +54,45 @@ class Batch:
     seed: int
 
 
+class Model(Protocol):
+    """What is trained or measured: a network, its vocabulary, and the most tokens of a text that is given to it."""
+
+    @property
+    def network(self) -> Any:
+        """One of transformers' BLIP classes."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Texts to ids."""
+        ...
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of a text, the first and [SEP] among them."""
+        ...
+
+
 class Truth(nn.Module):
-    """Which text is true of which picture, by the pairs that are known; texts have numbers, as pictures have."""
+    """Which text is true of which picture, by the pairs that are known; texts have numbers, as pictures have.
+
+    Texts that a model reads alike are one text.
+    """
 
     keys: Tensor
 
     def __init__(self, examples: Sequence[Example]) -> None:
         super().__init__()
-        texts = sorted({example.text for example in examples})
+        texts = sorted({pre_caption(example.text) for example in examples})
         self._numbers = {text: number for number, text in enumerate(texts)}
-        keys = {self._key(example.picture, self._numbers[example.text]) for example in examples}
+        keys = {self._key(example.picture, self._number(example)) for example in examples}
         # A buffer, to be where the batches are; no part of a checkpoint, for it follows from the examples.
         self.register_buffer("keys", torch.tensor(sorted(keys)), persistent=False)
 
     def numbers(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """The numbers of the pictures and of the texts of n examples, int64 `[n]` both."""
         pictures = [example.picture for example in examples]
-        texts = [self._numbers[example.text] for example in examples]
+        texts = [self._number(example) for example in examples]
         return torch.tensor(pictures, device=self.keys.device), torch.tensor(texts, device=self.keys.device)
 
     def between(self, pictures: Tensor, texts: Tensor) -> Tensor:
@@ -80,6 +101,9 @@ class Truth(nn.Module):
         places = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
         found: Tensor = self.keys[places] == wanted
         return found
+
+    def _number(self, example: Example) -> int:
+        return self._numbers[pre_caption(example.text)]
 
     def _key(self, picture: Any, text: Any) -> Any:
         """One number for a pair of numbers, or tensors of them."""
@@ -93,13 +117,14 @@ class MatchTask(nn.Module):
     targets are softened by them; without one, with the batch of all processes.
     """
 
-    def __init__(self, network: Any, vocabulary: Vocabulary, recipe: Recipe, examples: Sequence[Example]) -> None:
+    def __init__(self, model: Model, recipe: Recipe, examples: Sequence[Example]) -> None:
         super().__init__()
-        self.network = network
+        network = model.network
+        self.network, self._vocabulary, self._length = network, model.vocabulary, model.text_length
         self.temperature = nn.Parameter(torch.tensor(FIRST_TEMPERATURE))
         self.twin = Twin(network) if recipe.queue else None
         self.queue = Queue(recipe.queue, network.config.image_text_hidden_size) if recipe.queue else None
-        self._vocabulary, self._momentum = vocabulary, recipe.momentum
+        self._momentum = recipe.momentum
         self.truth = Truth(examples)
 
     @torch.no_grad()
@@ -112,8 +137,8 @@ class MatchTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses `itc` and `itm` of this process's rows; their mean over processes is that of the joined batch."""
         device = batch.pixels.device
-        texts = [pre_caption(example.text, max_words=TRAINING_WORDS) for example in batch.examples]
-        ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.cls, length=TEXT_LENGTH, device=device)
+        texts = [pre_caption(example.text) for example in batch.examples]
+        ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.cls, length=self._length, device=device)
         tokens = look(self.network, batch.pixels)
         own_images, own_texts = embed(self.network, tokens, ids[batch.rows], mask[batch.rows])
         images, words = gathered(own_images), gathered(own_texts)
@@ -196,10 +221,11 @@ class MatchTask(nn.Module):
 class CaptionTask(nn.Module):
     """The next word of a caption after the prompt (BLIP, sections 3.2 and 5.2); what the prompt says is not scored."""
 
-    def __init__(self, network: Any, vocabulary: Vocabulary) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.network, self._vocabulary = network, vocabulary
-        self._prompt = 1 + len(vocabulary.encode(PROMPT))
+        self.network, self._vocabulary = model.network, model.vocabulary
+        self._length = max(CAPTION_LENGTH, model.text_length)
+        self._prompt = 1 + len(model.vocabulary.encode(PROMPT))
 
     def prepare(self) -> None:
         """Nothing has to be done before a step."""
@@ -211,9 +237,9 @@ class CaptionTask(nn.Module):
 
     def sums(self, batch: Batch, *, smoothing: float | None = None) -> tuple[Tensor, Tensor]:
         """The summed loss of each own caption `[n]`, and how many words are scored of everyone's `[n * processes]`."""
-        texts = [PROMPT + pre_caption(example.text, max_words=TRAINING_WORDS) for example in batch.examples]
+        texts = [PROMPT + pre_caption(example.text) for example in batch.examples]
         device = batch.pixels.device
-        ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.dec, length=CAPTION_LENGTH, device=device)
+        ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.dec, length=self._length, device=device)
         targets = ids.masked_fill(mask == 0, IGNORED)
         targets[:, : self._prompt] = IGNORED
         logits = self.network.text_decoder(
@@ -229,9 +255,9 @@ class CaptionTask(nn.Module):
 class AnswerTask(nn.Module):
     """Answers to questions, each weighted by how many people gave it (BLIP, section 5.3 and the authors' BLIP_VQA)."""
 
-    def __init__(self, network: Any, vocabulary: Vocabulary) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.network, self._vocabulary = network, vocabulary
+        self.network, self._vocabulary, self._length = model.network, model.vocabulary, model.text_length
 
     def prepare(self) -> None:
         """Nothing has to be done before a step."""
@@ -241,7 +267,7 @@ class AnswerTask(nn.Module):
         words, device = self._vocabulary, batch.pixels.device
         own = batch.examples[batch.rows]
         questions = [pre_question(example.text) for example in own]
-        ids, mask = padded(words, questions, first=words.enc, length=QUESTION_LENGTH, device=device)
+        ids, mask = padded(words, questions, first=words.enc, length=self._length, device=device)
         states = self.network.text_encoder(
             input_ids=ids, attention_mask=mask, encoder_hidden_states=look(self.network, batch.pixels)
         ).last_hidden_state
@@ -264,22 +290,25 @@ class AnswerTask(nn.Module):
 AnyTask = MatchTask | CaptionTask | AnswerTask
 
 
-def task_for(recipe: Recipe, network: Any, vocabulary: Vocabulary, examples: Sequence[Example]) -> AnyTask:
-    """Wrap a network in its task, with dropout and gradient checkpointing as the recipe says."""
-    set_dropout(network, recipe.dropout)
+def task_for(recipe: Recipe, model: Model, examples: Sequence[Example]) -> AnyTask:
+    """Wrap a model in its task, with dropout and gradient checkpointing as the recipe says."""
+    set_dropout(model.network, recipe.dropout)
     if recipe.checkpointing:
-        network.activation_checkpointing_enable({"use_reentrant": False})
+        model.network.activation_checkpointing_enable({"use_reentrant": False})
     match recipe.task:
         case "match":
-            return MatchTask(network, vocabulary, recipe, examples)
+            return MatchTask(model, recipe, examples)
         case "caption":
-            return CaptionTask(network, vocabulary)
+            return CaptionTask(model)
         case "vqa":
-            return AnswerTask(network, vocabulary)
+            return AnswerTask(model)
 
 
 def set_dropout(network: Any, share: float) -> None:
-    """Set the dropout of the text side; the vision transformer has none, as its authors fine-tune it."""
+    """Set the dropout of the text side.
+
+    The vision transformer has none; the stochastic depth that BLIP gives it for VQA and where it is large is left out.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.Dropout) and name.startswith("text_"):
             module.p = share

@@ -34,7 +34,7 @@ from retrieval.training.world.marks import TINTS
 from retrieval.training.world.nouns import NOUN_OF, NOUNS, SINGULAR_OF
 from retrieval.training.world.questions import questions
 from retrieval.training.world.render import render
-from retrieval.training.world.scenes import GRID, MOST, Scene, draw_scene, may_be_trained
+from retrieval.training.world.scenes import GRID, MOST, Scene, draw_scene, in_reading_order, may_be_trained
 from retrieval.training.world.twins import KINDS, twin
 from retrieval.training.world.vocabulary import Words, padded, split
 
@@ -139,19 +139,15 @@ class AnswerBatch(Tensors):
     where: Tensor
 
 
-class Batches(torch.utils.data.Dataset[Any]):
-    """The batches of a phase by step; `[step]` draws one."""
+class Batches:
+    """The batches of a phase by step."""
 
-    def __init__(self, phase: str, words: Words, *, seed: int, size: int, resolution: int, steps: int) -> None:
-        self._phase, self._words, self._seed = phase, words, seed
-        self._size, self._resolution, self._steps = size, resolution, steps
+    def __init__(self, phase: str, words: Words, *, seed: int, size: int, resolution: int) -> None:
+        self._phase, self._words = phase, words
+        self._seed, self._size, self._resolution = seed, size, resolution
 
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, step: int) -> Any:
-        if step >= self._steps:
-            raise IndexError(step)
+    def draw(self, step: int) -> Any:
+        """Draw the batch of a step."""
         rng = random.Random(f"{self._seed} {self._phase} {step}")
         scenes = twin_scenes(rng, self._size)
         pictures = look(scenes, self._resolution)
@@ -209,7 +205,7 @@ class Batches(torch.utils.data.Dataset[Any]):
         texts.ids[row, at], wrong[row, at], texts.nouns[row, at] = self._words["[UNK]"], 1, 0
 
     def _caption(self, pictures: Pictures, scenes: Sequence[Scene]) -> CaptionBatch:
-        texts = [f"{PROMPT} {claim_text(fullest_claim(scene))}" for scene in scenes]
+        texts = [f"{PROMPT} {claim_text(fullest_claim(in_reading_order(scene)))}" for scene in scenes]
         ids, mask = self._words.encode(texts, first="[DEC]")
         counted = mask.bool() & (torch.arange(ids.shape[1]) > len(split(PROMPT)))
         return CaptionBatch(pictures, ids, mask, counted)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,32 +32,6 @@ from retrieval.training.pretraining.forward import read, see
 
 HARDNESS = 0.1  # temperature at which negatives are drawn by similarity
 NOTHING_WEIGHT = 0.3  # most patches show no thing
-
-
-@dataclass(frozen=True)
-class Losses:
-    """What a step minimises, and its parts for the log."""
-
-    total: Tensor
-    parts: dict[str, float]
-
-    @classmethod
-    def of(cls, losses: dict[str, Tensor]) -> Losses:
-        """The sum of losses."""
-        return cls(torch.stack(list(losses.values())).sum(), {name: loss.item() for name, loss in losses.items()})
-
-
-class Phase(Protocol):
-    """One stretch of training with its own optimiser."""
-
-    @property
-    def trained(self) -> nn.Module:
-        """Everything that the optimiser may change."""
-        ...
-
-    def losses(self, batch: Any, step: int) -> Losses:
-        """The losses of a step."""
-        ...
 
 
 class Sight(nn.Module):
@@ -91,8 +64,14 @@ class Sight(nn.Module):
         return functional.cross_entropy(logits, labels.flatten(), weight=weights, ignore_index=IGNORED)
 
 
+LIKE = ("tint", "count", "size", "facing", "word")
+
+
 class Reading(nn.Module):
-    """Heads on the text layers, thrown away: which words are wrong, and in which patch what a word names is seen."""
+    """Heads on the text layers, thrown away.
+
+    They say which words are wrong, in which patch what a word names is seen, and what it is like there.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -100,6 +79,7 @@ class Reading(nn.Module):
         self.where = nn.Linear(width, ABSENT + 1)
         self.subject = nn.Linear(width, ABSENT + 1)
         self.object = nn.Linear(width, ABSENT + 1)
+        self.like = nn.ModuleDict({kind: nn.Linear(width, PATCH_KINDS[kind]) for kind in LIKE})
 
 
 class SeePhase:
@@ -109,10 +89,11 @@ class SeePhase:
         self.trained: nn.Module = nn.ModuleList([model.vision_model, sight])
         self._model, self._sight, self._dtype = model, sight, dtype
 
-    def losses(self, batch: Pictures, step: int) -> Losses:
+    def losses(self, batch: Pictures, step: int) -> dict[str, Tensor]:
         """What lies under the patches."""
+        batch = batch.to(self._model.device)
         tokens = see(self._model.vision_model, batch.normalised(), self._dtype)
-        return Losses.of(self._sight.loss(tokens.float(), batch))
+        return self._sight.loss(tokens.float(), batch)
 
 
 class MatchPhase:
@@ -128,8 +109,9 @@ class MatchPhase:
         self._model, self._sight, self._dtype, self._enc = model, sight, dtype, enc
         self._seed, self._matching_from = seed, matching_from
 
-    def losses(self, batch: MatchBatch, step: int) -> Losses:
+    def losses(self, batch: MatchBatch, step: int) -> dict[str, Tensor]:
         """Sight and ITC; from `matching_from` on ITM, wrong words and places."""
+        batch = batch.to(self._model.device)
         tokens = see(self._model.vision_model, batch.pictures.normalised(), self._dtype)
         images = functional.normalize(self._model.vision_proj(tokens[:, 0].float()), dim=-1)
         states = read(self._model.text_encoder, batch.own.ids, batch.own.mask, None, self._dtype)[-1]
@@ -142,7 +124,7 @@ class MatchPhase:
         }
         if step >= self._matching_from:
             losses |= self._match(batch, tokens, (images @ texts.T).detach(), step)
-        return Losses.of(losses)
+        return losses
 
     def _match(self, batch: MatchBatch, tokens: Tensor, similarities: Tensor, step: int) -> dict[str, Tensor]:
         n = len(tokens)
@@ -162,6 +144,7 @@ class MatchPhase:
             "itm": matching_loss(self._model.itm_head(hidden[-1][:, 0]), matches.long()),
             "wrong": sum_of(word_loss(self.reading.wrong(states[: len(wrong)]), wrong) for states in hidden[-2:]),
             **where_losses(self.reading, hidden, asked, batch.where[rows]),
+            "like": like_loss(self.reading, hidden[2], asked, batch.where[rows], batch.pictures, rows),
         }
 
 
@@ -172,14 +155,15 @@ class CaptionPhase:
         self.trained: nn.Module = model.text_decoder
         self._model, self._dtype = model, dtype
 
-    def losses(self, batch: CaptionBatch, step: int) -> Losses:
+    def losses(self, batch: CaptionBatch, step: int) -> dict[str, Tensor]:
         """The loss of every word after the prompt."""
+        batch = batch.to(self._model.device)
         with torch.no_grad():
             tokens = see(self._model.vision_model, batch.pictures.normalised(), self._dtype)
         decoder = self._model.text_decoder
         states = read(decoder.bert, batch.ids, batch.mask, tokens, self._dtype, causal=True)[-1]
         logits = decoder.cls(states.float())
-        return Losses.of({"caption": next_word_loss(logits, batch.ids, batch.counted)})
+        return {"caption": next_word_loss(logits, batch.ids, batch.counted)}
 
 
 class AnswerPhase:
@@ -190,8 +174,9 @@ class AnswerPhase:
         self.trained: nn.Module = nn.ModuleList([model.text_encoder, model.text_decoder, self.reading])
         self._model, self._dtype = model, dtype
 
-    def losses(self, batch: AnswerBatch, step: int) -> Losses:
+    def losses(self, batch: AnswerBatch, step: int) -> dict[str, Tensor]:
         """The loss of every word of an answer and its end, and where the nouns of the question are seen."""
+        batch = batch.to(self._model.device)
         with torch.no_grad():
             tokens = see(self._model.vision_model, batch.pictures.normalised(), self._dtype)
         asked, decoder = batch.questions, self._model.text_decoder
@@ -206,13 +191,12 @@ class AnswerPhase:
             causal=True,
         )[-1]
         logits = decoder.cls(states.float())
-        where = batch.where[batch.rows].gather(1, batch.questions.nouns)
-        return Losses.of(
-            {
-                "vqa": next_word_loss(logits, batch.answers, batch.answers_mask.bool()),
-                "where": place_loss(self.reading.where(hidden[2].float()), where),
-            }
-        )
+        seen, where = hidden[2].float(), batch.where[batch.rows]
+        return {
+            "vqa": next_word_loss(logits, batch.answers, batch.answers_mask.bool()),
+            "where": place_loss(self.reading.where(seen), where.gather(1, asked.nouns)),
+            "like": like_loss(self.reading, seen, asked, where, batch.pictures, batch.rows),
+        }
 
 
 def where_losses(heads: Reading, hidden: Sequence[Tensor], texts: Texts, where: Tensor) -> dict[str, Tensor]:
@@ -224,10 +208,22 @@ def where_losses(heads: Reading, hidden: Sequence[Tensor], texts: Texts, where: 
     }
 
 
+def like_loss(heads: Reading, states: Tensor, texts: Texts, where: Tensor, pictures: Pictures, rows: Tensor) -> Tensor:
+    """What the things that nouns name are like, in the pictures `rows [m]` of the texts, at the nouns' tokens."""
+    cells = where.gather(1, texts.nouns)
+    there = (cells >= 0) & (cells < CELLS)
+    pictured, cell = rows[:, None].expand_as(cells)[there], cells[there]
+    losses = []
+    for kind in LIKE:
+        labels = pictures.patches[kind][pictured, cell]
+        losses.append(place_loss(heads.like[kind](states[there]), labels.masked_fill(labels == 0, IGNORED)))
+    return sum_of(losses)
+
+
 def place_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cells of tokens: logits `[m, t, cells + 1]`, labels `[m, t]`, IGNORED where nothing is asked."""
+    """Labels of tokens: logits `[..., kinds]`, labels `[...]`, IGNORED where nothing is asked."""
     total = functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        logits.float().flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     return total / (labels != IGNORED).sum().clamp(min=1)
 

@@ -34,7 +34,7 @@ from retrieval.training.world.claims import (
 from retrieval.training.world.galleries import Quadruplet, quadruplets, stays_in
 from retrieval.training.world.questions import questions
 from retrieval.training.world.render import render
-from retrieval.training.world.scenes import Scene, Tier, draw_held_out
+from retrieval.training.world.scenes import Scene, Tier, draw_held_out, in_reading_order
 from retrieval.training.world.twins import KINDS, twin
 from retrieval.training.world.vocabulary import MAX_TOKENS, Words
 
@@ -97,7 +97,8 @@ def measure(models: Models, *, sets: int = SETS, seed: int = SEED) -> Quality:
         answers_right=_share(flag for _, flag in answers),
         captions_true=_share(_says_true(text, scene) for text, scene in zip(captions, scenes, strict=True)),
         captions_fullest=_share(
-            text == claim_text(fullest_claim(scene)) for text, scene in zip(captions, scenes, strict=True)
+            text == claim_text(fullest_claim(in_reading_order(scene)))
+            for text, scene in zip(captions, scenes, strict=True)
         ),
         auroc=auroc(answerable, [p for values in unanswerable.values() for p in values]),
         twins_by_kind=_by_kind(choices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 
 from retrieval.training.sibling.lessons import Postcards
 from retrieval.training.sibling.loop import SiblingRecipe, train_sibling
+from retrieval.training.world.render import draw_ahead
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +26,15 @@ def main_sibling(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(given.threads)
     stated = {name: value for name in ("seed", "steps", "half") if (value := getattr(given, name)) is not None}
     recipe = replace(SiblingRecipe(), **stated)
+    side = json.loads((given.tower / "itm" / "config.json").read_text(encoding="utf-8"))["vision_config"]["image_size"]
     tokens = (given.tower / "itm" / "vocab.txt").read_text(encoding="utf-8").split()
+    draw_ahead(side)
     name = given.device if given.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     done = train_sibling(
         recipe,
         given.tower,
         given.out,
-        lessons=Postcards(seed=recipe.seed),
+        lessons=Postcards(seed=recipe.seed, resolution=side),
         tokens=tokens,
         device=torch.device(name),
         minutes=given.minutes,
@@ -51,7 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the batches")
-    parser.add_argument("--half", action="store_true", default=None, help="compute in bfloat16 where that is safe")
+    parser.add_argument("--half", action="store_true", default=None, help="compute in bfloat16")
     return parser.parse_args(arguments)
 
 

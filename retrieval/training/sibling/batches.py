@@ -50,6 +50,12 @@ class ToldPictures:
     rows: Sequence[int]
 
 
+def by_length(sequences: Sequence[Sequence[int]], at_once: int = 64) -> list[list[int]]:
+    """The numbers of sequences, the shortest first, so many at once: texts of about one length need little padding."""
+    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+    return [order[start : start + at_once] for start in range(0, len(order), at_once)]
+
+
 class Lessons(Protocol):
     """Who draws the batches; `step` counts from 0 in each stretch of training."""
 

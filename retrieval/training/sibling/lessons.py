@@ -13,7 +13,7 @@ from retrieval.training.sibling.batches import CaptionedPictures, Telling, ToldP
 from retrieval.training.world.captions import corrupt, fullest_claim, some_claim
 from retrieval.training.world.claims import claim_text
 from retrieval.training.world.questions import questions
-from retrieval.training.world.scenes import Scene
+from retrieval.training.world.scenes import Scene, in_reading_order
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Postcards:
     alone: int = 64
     told_pictures: int = 48
     asked: int = 4
-    resolution: int = 96
+    resolution: int = 144
 
     def captioned(self, step: int) -> CaptionedPictures:
         """One true caption of every picture, the fullest or another one, and the same wrong in a word or two."""
@@ -64,7 +64,7 @@ class Postcards:
     def _tellings(self, scene: Scene, rng: random.Random) -> list[Telling]:
         asked = questions(scene, rng)[: self.asked]
         return [
-            Telling(CAPTION_PROMPT, claim_text(fullest_claim(scene))),
+            Telling(CAPTION_PROMPT, claim_text(fullest_claim(in_reading_order(scene)))),
             *(Telling(QUESTION_PROMPT.format(pre_question(one.text)), one.answer) for one in asked),
         ]
 

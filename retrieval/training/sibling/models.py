@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import BertTokenizer, Blip2Config, Blip2ForConditionalGeneration, Blip2ForImageTextRetrieval
 
-from retrieval.models import hub, weights
+from retrieval.models import hub
 from retrieval.models.blip2 import AFTER_VISION_EPS, QFORMER_EPS, VISION_EPS
 from retrieval.models.network import VISION_SIZES, pick
 from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD
@@ -63,8 +64,7 @@ class Tower:
         """Read the tower of a folder as `retrieval.training.blip.save_models` writes it: itm/ and tower/."""
         stated = hub.read_config(folder / "itm")["vision_config"]
         file = folder / "tower" / "model.safetensors"
-        state = {key: value for key, value in weights.read_state(folder / "itm").items() if key.startswith(PREFIX)}
-        return cls(pick(stated, VISION_SIZES), state, file)
+        return cls(pick(stated, VISION_SIZES), {key: value.float() for key, value in load_file(file).items()}, file)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Sibling:
     @property
     def spelling(self) -> Spelling:
         """What the language model reads and writes."""
-        return Spelling(_tokenizer(self.language_tokens, IMAGE_TOKEN).backend_tokenizer)
+        longest = self.size.language_positions
+        return Spelling(_tokenizer(self.language_tokens, IMAGE_TOKEN, longest=longest).backend_tokenizer)
 
 
 def fresh_sibling(tower: Tower, size: SiblingSize, tokens: Sequence[str], *, seed: int) -> Sibling:
@@ -127,6 +128,7 @@ def save_sibling(sibling: Sibling, folder: Path, *, tower: Path) -> None:
     a model has another tower.
     """
     tokens = {"itm": sibling.tokens, "llm": sibling.language_tokens}
+    lengths = {"itm": sibling.size.text_positions, "llm": sibling.size.language_positions}
     for name, model in sibling.by_name().items():
         part = folder / name
         part.mkdir(parents=True, exist_ok=True)
@@ -136,7 +138,7 @@ def save_sibling(sibling: Sibling, folder: Path, *, tower: Path) -> None:
         if not share_tower(part, tower):
             raise ValueError(f"the vision tower of {name} is not the one in {tower}")
         special = (IMAGE_TOKEN,) if name == "llm" else ()
-        _tokenizer(tokens[name], *special).save_pretrained(part)
+        _tokenizer(tokens[name], *special, longest=lengths[name]).save_pretrained(part)
         (part / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens[name]), encoding="utf-8", newline="\n")
         _write(part / "preprocessor_config.json", _preprocessing(model.config.vision_config.image_size))
     _write(folder / "llm" / "generation_config.json", _generation(sibling))
@@ -223,8 +225,9 @@ def _preprocessing(resolution: int) -> dict[str, Any]:
     }
 
 
-def _tokenizer(tokens: Sequence[str], *special: str) -> BertTokenizer:
+def _tokenizer(tokens: Sequence[str], *special: str, longest: int) -> BertTokenizer:
     return BertTokenizer(
+        model_max_length=longest,
         vocab=_numbered(tokens),
         do_lower_case=True,
         bos_token="[DEC]",

@@ -8,70 +8,96 @@ layers that have never seen a prefix cannot be steered by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from retrieval.models.blip2 import query_states
 from retrieval.models.network import padded
 from retrieval.models.spelling import Spelling
-from retrieval.training.losses import next_word_loss
-from retrieval.training.sibling.batches import Telling, ToldPictures
+from retrieval.training.pretraining.forward import see
+from retrieval.training.sibling.batches import Telling, ToldPictures, by_length
+from retrieval.training.sibling.forward import ask, go_on
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """The ids of a text, the first token and the end among them, and the number of the first that is scored."""
+
+    ids: list[int]
+    scored: int
 
 
 class LanguageStretch:
-    """Trains the language model alone: every word of prompts and replies."""
+    """Trains the language model alone, every word of prompts and replies; its layers compute in `dtype`."""
 
-    name = "language"
-
-    def __init__(self, model: Any, spelling: Spelling) -> None:
+    def __init__(self, model: Any, spelling: Spelling, dtype: torch.dtype) -> None:
         self.trained: nn.Module = model.language_model
-        self._model, self._spelling = model, spelling
+        self._model, self._spelling, self._dtype = model, spelling, dtype
 
     def losses(self, batch: Sequence[Telling], step: int) -> dict[str, Tensor]:
         """The loss of the next word."""
-        ids, mask, _ = spell(batch, self._spelling, self._model)
-        logits = self._model.language_model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return {"language": next_word_loss(logits, ids, mask.bool())}
+        texts = [Spelled(spell(text, self._spelling, self._model).ids, scored=1) for text in batch]
+        return {"language": functional.cross_entropy(*next_words(self._model, texts, self._dtype))}
 
 
 class PrefixStretch:
-    """Trains the second Q-Former, the projection and the language model; the vision tower stays as it is."""
+    """Trains the second Q-Former, the projection and the language model; the vision tower stays as it is.
 
-    name = "prefix"
+    The layers compute in `dtype`, the projections and the loss in float32.
+    """
 
-    def __init__(self, model: Any, spelling: Spelling) -> None:
+    def __init__(self, model: Any, spelling: Spelling, dtype: torch.dtype) -> None:
         self.trained: nn.Module = nn.ModuleList([model.qformer, model.language_projection, model.language_model])
         self.trained.register_parameter("query_tokens", model.query_tokens)
-        self._model, self._spelling = model, spelling
+        self._model, self._spelling, self._dtype = model, spelling, dtype
 
     def losses(self, batch: ToldPictures, step: int) -> dict[str, Tensor]:
         """The loss of every word of the replies."""
         device = self._model.query_tokens.device
         with torch.no_grad():
-            tokens = self._model.vision_model(batch.pixels.to(device)).last_hidden_state
-        prefix = self._model.language_projection(query_states(self._model, tokens))
-        ids, mask, replied = spell(batch.texts, self._spelling, self._model)
-        logits = told_logits(self._model, prefix[torch.tensor(batch.rows, device=device)], ids, mask)
-        return {"prefix": next_word_loss(logits, ids, replied)}
+            tokens = see(self._model.vision_model, batch.pixels.to(device), self._dtype)
+        prefix = self._model.language_projection(ask(self._model, tokens)[-1].float())
+        texts = [spell(text, self._spelling, self._model) for text in batch.texts]
+        rows = torch.tensor(batch.rows, device=device)
+        return {"prefix": functional.cross_entropy(*next_words(self._model, texts, self._dtype, prefix, rows))}
 
 
-def told_logits(model: Any, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """Logits `[m, s, words]` for the word after each of `ids [m, s]`, behind prefixes `[m, v, width]`."""
-    embedded = torch.cat([prefix, model.get_input_embeddings()(ids)], dim=1)
-    whole = torch.cat([mask.new_ones(prefix.shape[:2]), mask], dim=1)
-    logits: Tensor = model.language_model(inputs_embeds=embedded, attention_mask=whole, use_cache=False).logits
-    return logits[:, prefix.shape[1] :]
+def next_words(
+    model: Any,
+    texts: Sequence[Spelled],
+    dtype: torch.dtype,
+    prefix: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Logits `[k, words]` of the k words that are scored, in no order, and the words themselves `int64 [k]`.
+
+    Text i goes on from the prefix `rows[i]` of `prefix [n, v, width]`, or from nothing. The layers compute in `dtype`.
+    """
+    language, embed = model.language_model, model.get_input_embeddings()
+    before = [] if prefix is None else go_on(language, prefix.to(dtype))
+    logits, wanted = [], []
+    for some in by_length([text.ids for text in texts]):
+        ids, mask = padded(
+            [texts[row].ids for row in some], pad=model.config.text_config.pad_token_id, device=_on(model)
+        )
+        starts = torch.tensor([texts[row].scored for row in some], device=ids.device)
+        scored = mask.bool() & (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
+        behind = None if rows is None else rows[torch.tensor(some, device=rows.device)]
+        states = go_on(language, embed(ids).to(dtype), before, behind)[-1]
+        logits.append(language.lm_head(states[:, :-1][scored[:, 1:]].float()))
+        wanted.append(ids[scored])
+    return torch.cat(logits), torch.cat(wanted)
 
 
-def spell(texts: Sequence[Telling], spelling: Spelling, model: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, mask, and which ids are of the reply or its end, `[m, s]`: the first token, prompt, reply, the end."""
+def spell(text: Telling, spelling: Spelling, model: Any) -> Spelled:
+    """The first token, prompt, reply, the end; the reply and the end are scored."""
     language = model.config.text_config
-    prompts = [[language.bos_token_id, *spelling.encode(text.prompt)] for text in texts]
-    replies = [[*spelling.encode(text.reply), language.eos_token_id] for text in texts]
-    sequences = [prompt + reply for prompt, reply in zip(prompts, replies, strict=True)]
-    ids, mask = padded(sequences, pad=language.pad_token_id, device=str(model.query_tokens.device))
-    starts = torch.tensor([len(prompt) for prompt in prompts], device=ids.device)
-    replied = mask.bool() & (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
-    return ids, mask, replied
+    prompt = [language.bos_token_id, *spelling.encode(text.prompt)]
+    return Spelled([*prompt, *spelling.encode(text.reply), language.eos_token_id], scored=len(prompt))
+
+
+def _on(model: Any) -> str:
+    return str(model.query_tokens.device)

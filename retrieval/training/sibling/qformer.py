@@ -1,24 +1,26 @@
 """Stage one: the Q-Former learns to find in a picture what texts speak of (BLIP-2, arXiv 2301.12597, section 3.2).
 
-Three losses, each with its own attention mask over [queries; text]: ITC, where neither sees the other (two passes);
-ITM, where both see everything; ITG, where the text sees the queries and its past, and the queries never see the text.
+Three losses, each with its own view of queries and text: ITC, where neither sees the other (two passes); ITM, where
+both see everything; ITG, where the text sees the queries and its past, and the queries never see the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retrieval.models.blip2 import QFORMER_EPS, TEXT_LENGTH, pair_states, query_states, text_states
+from retrieval.models.blip2 import QFORMER_EPS
 from retrieval.models.network import padded
 from retrieval.models.preprocess import pre_caption
 from retrieval.models.vocabulary import Vocabulary
-from retrieval.training.losses import hard_negatives, matching_loss, next_word_loss
-from retrieval.training.sibling.batches import CaptionedPictures
+from retrieval.training.losses import hard_negatives, matching_loss
+from retrieval.training.pretraining.forward import see
+from retrieval.training.sibling.batches import CaptionedPictures, by_length
+from retrieval.training.sibling.forward import ask, compare, read, tell
 
 HARDNESS = 0.1  # temperature at which negatives are drawn by similarity
 
@@ -34,47 +36,55 @@ class WordHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """Logits `[m, s, words]` of states `[m, s, width]` with embeddings `[words, width]`."""
+        """Logits `[..., words]` of states `[..., width]` with embeddings `[words, width]`."""
         return functional.linear(self.norm(functional.gelu(self.dense(states))), words, self.bias)
 
 
 class QFormerStretch:
-    """Trains the Q-Former, its heads and the temperature; the vision tower stays as it is."""
+    """Trains the Q-Former, its heads and the temperature; the vision tower stays as it is.
 
-    name = "qformer"
+    The layers compute in `dtype`, the heads and losses in float32.
+    """
 
-    def __init__(self, model: Any, vocabulary: Vocabulary, *, seed: int) -> None:
+    def __init__(self, model: Any, vocabulary: Vocabulary, dtype: torch.dtype, *, seed: int) -> None:
         self.word_head = WordHead(model.embeddings.word_embeddings)
         self.log_temperature = nn.Parameter(torch.tensor(0.07).log())
         self.trained: nn.Module = nn.ModuleList([_without_tower(model), self.word_head])
         self.trained.register_parameter("query_tokens", model.query_tokens)
         self.trained.register_parameter("log_temperature", self.log_temperature)
-        self._model, self._vocabulary, self._seed = model, vocabulary, seed
+        self._model, self._vocabulary, self._dtype, self._seed = model, vocabulary, dtype, seed
 
     def losses(self, batch: CaptionedPictures, step: int) -> dict[str, Tensor]:
         """ITC, ITM and ITG, in equal parts as in the paper."""
         device = self.log_temperature.device
         with torch.no_grad():
-            tokens = self._model.vision_model(batch.pixels.to(device)).last_hidden_state
+            tokens = see(self._model.vision_model, batch.pixels.to(device), self._dtype)
         rows = torch.tensor(batch.rows, device=device)
         truth = batch.truth.to(device)
-        similarities = self._similarities(tokens, batch.captions)
+        captions = self._sequences(batch.captions)
+        asked = ask(self._model, tokens)
+        similarities = self._similarities(asked[-1], captions)
         return {
             "itc": pair_contrast(similarities / self.log_temperature.exp().clamp(0.01, 0.5), rows, truth),
-            "itm": self._match(batch, tokens, rows, truth, similarities.detach(), step),
-            "itg": self._tell(tokens[rows], batch.captions),
+            "itm": self._match(batch, captions, tokens, rows, truth, similarities.detach(), step),
+            "itg": self._tell([states[rows] for states in asked], captions),
         }
 
-    def _similarities(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
+    def _similarities(self, asked: Tensor, captions: Sequence[list[int]]) -> Tensor:
         """`[n, m]`: the greatest cosine over a picture's queries."""
-        images = functional.normalize(self._model.vision_projection(query_states(self._model, tokens)).float(), dim=-1)
-        states = text_states(self._model, *self._ids(captions, first=self._vocabulary.cls))
-        texts = functional.normalize(self._model.text_projection(states[:, 0]).float(), dim=-1)
+        images = functional.normalize(self._model.vision_projection(asked.float()), dim=-1)
+        parts, order = [], []
+        for some, ids, mask in self._batched(captions):
+            parts.append(read(self._model, ids, mask, self._dtype)[:, 0].float())
+            order.append(some)
+        states = torch.cat(parts)[torch.cat(order).argsort()]
+        texts = functional.normalize(self._model.text_projection(states), dim=-1)
         return greatest_cosines(images, texts)
 
     def _match(
         self,
         batch: CaptionedPictures,
+        captions: Sequence[list[int]],
         tokens: Tensor,
         rows: Tensor,
         truth: Tensor,
@@ -91,25 +101,41 @@ class QFormerStretch:
         matches = torch.cat(
             [torch.ones_like(rows, dtype=torch.bool), truth[pictures, every_text], truth[every_picture, texts]]
         )
-        asked = [
-            *batch.captions,
-            *batch.captions,
-            *(batch.captions[at] for at in texts.tolist()),
-            *batch.false_captions,
-        ]
+        false = self._sequences(batch.false_captions)
+        asked = [*captions, *captions, *(captions[at] for at in texts.tolist()), *false]
         false_rows = torch.tensor(list(batch.false_rows), dtype=torch.long, device=rows.device)
         shown = torch.cat([rows, pictures, every_picture, false_rows])
         labels = torch.cat([matches.long(), torch.zeros_like(false_rows)])
-        states, _ = pair_states(self._model, tokens[shown], *self._ids(asked, first=self._vocabulary.cls))
-        return matching_loss(self._model.itm_head(states).mean(dim=1), labels)
+        logits, wanted = [], []
+        for some, ids, mask in self._batched(asked):
+            states = compare(self._model, tokens, shown[some], ids, mask)
+            logits.append(self._model.itm_head(states.float()).mean(dim=1))
+            wanted.append(labels[some])
+        return matching_loss(torch.cat(logits), torch.cat(wanted))
 
-    def _tell(self, tokens: Tensor, captions: Sequence[str]) -> Tensor:
-        ids, mask = self._ids(captions, first=self._vocabulary.dec)
-        return next_word_loss(next_word_logits(self._model, self.word_head, tokens, ids, mask), ids, mask.bool())
+    def _tell(self, asked: Sequence[Tensor], captions: Sequence[list[int]]) -> Tensor:
+        """The loss of every word and of the end, behind [DEC]."""
+        words = self._model.embeddings.word_embeddings.weight
+        logits, wanted = [], []
+        for some, ids, mask in self._batched([[self._vocabulary.dec, *caption[1:]] for caption in captions]):
+            states = tell(self._model, [states[some] for states in asked], ids)
+            counted = mask[:, 1:].bool()
+            logits.append(self.word_head(states[:, :-1][counted].float(), words))
+            wanted.append(ids[:, 1:][counted])
+        return functional.cross_entropy(torch.cat(logits), torch.cat(wanted))
 
-    def _ids(self, texts: Sequence[str], *, first: int) -> tuple[Tensor, Tensor]:
-        rows = [self._vocabulary.sequence(pre_caption(text), first=first, length=TEXT_LENGTH) for text in texts]
-        return padded(rows, pad=self._vocabulary.pad, device=str(self.log_temperature.device))
+    def _sequences(self, texts: Sequence[str]) -> list[list[int]]:
+        """Texts as the match model of users reads them; no longer than it has positions."""
+        length = self._model.config.qformer_config.max_position_embeddings
+        first = self._vocabulary.cls
+        return [self._vocabulary.sequence(pre_caption(text), first=first, length=length) for text in texts]
+
+    def _batched(self, sequences: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The numbers of sequences of about one length, their ids and their mask."""
+        device = self.log_temperature.device
+        for some in by_length(sequences):
+            ids, mask = padded([sequences[row] for row in some], pad=self._vocabulary.pad, device=str(device))
+            yield torch.tensor(some, device=device), ids, mask
 
 
 def greatest_cosines(images: Tensor, texts: Tensor) -> Tensor:
@@ -129,28 +155,6 @@ def pair_contrast(logits: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
     to_text = logits[rows].masked_fill(truth[rows] & ~own_text, -torch.inf)
     to_picture = logits.T.masked_fill(truth.T & ~own_picture, -torch.inf)
     return (functional.cross_entropy(to_text, every) + functional.cross_entropy(to_picture, rows)) / 2
-
-
-def telling_mask(mask: Tensor, queries: int) -> Tensor:
-    """The multimodal causal mask of ITG, `[m, 1, v + s, v + s]`: 0 where a row may look, else the least number.
-
-    Queries see queries; a text, whose padding `mask [m, s]` tells, sees the queries, its past and itself.
-    """
-    length = mask.shape[1]
-    seen = torch.zeros(len(mask), queries + length, queries + length, dtype=torch.bool, device=mask.device)
-    seen[:, :, :queries] = True
-    past = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-    seen[:, queries:, queries:] = past & mask.bool()[:, None, :]
-    hidden = torch.zeros(seen.shape, device=mask.device).masked_fill(~seen, torch.finfo(torch.float32).min)
-    return hidden[:, None]
-
-
-def next_word_logits(model: Any, head: WordHead, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-    """ITG: logits `[m, s, words]` for the word after each of `ids [m, s]`, which begin with [DEC]."""
-    seen = telling_mask(mask, model.query_tokens.shape[1])
-    _, states = pair_states(model, tokens, ids, seen)
-    logits: Tensor = head(states, model.embeddings.word_embeddings.weight)
-    return logits
 
 
 def _without_tower(model: Any) -> nn.ModuleList:

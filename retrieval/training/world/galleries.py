@@ -11,10 +11,22 @@ from pathlib import Path
 from retrieval.training.world.captions import fullest_claim
 from retrieval.training.world.claims import Claim, claim_text, holds, requirements, shown
 from retrieval.training.world.render import save_postcard
-from retrieval.training.world.scenes import TIER_TESTS, Scene, Tier, draw_held_out
-from retrieval.training.world.twins import Allowed, twins
+from retrieval.training.world.scenes import TIER_TESTS, Scene, Thing, Tier, draw_held_out
+from retrieval.training.world.twins import Allowed, twin, twins
 
 SIZE_OF_SET = 4
+
+# The first scene of every gallery, so that a person knows what to ask for.
+POSTER = Scene(
+    "field",
+    "day",
+    "clear",
+    (
+        Thing("apple", "red", 0, 1, count=3, size=""),
+        Thing("car", "blue", 2, 1, facing="right"),
+    ),
+)
+POSTER_KINDS = ("places", "count", "facing")
 
 
 @dataclass(frozen=True)
@@ -32,10 +44,10 @@ class Quadruplet:
 
 
 def quadruplets(count: int, *, seed: int, tier: Tier = "triple") -> list[Quadruplet]:
-    """So many quadruplets of scenes that training never sees, no caption twice among them."""
+    """So many quadruplets of scenes that training never sees, no caption twice among them; first the poster's."""
     rng = random.Random(f"gallery {seed} {tier}")
-    found: list[Quadruplet] = []
-    said: set[str] = set()
+    found = [_poster(rng)] if tier == "triple" else []
+    said = {claim_text(fullest_claim(scene)) for one in found for scene in one.scenes}
     while len(found) < count:
         scene = draw_held_out(rng, tier=tier)
         others = twins(scene, rng, stays_in(tier), count=SIZE_OF_SET - 1)
@@ -44,6 +56,11 @@ def quadruplets(count: int, *, seed: int, tier: Tier = "triple") -> list[Quadrup
             said.update(captions)
             found.append(Quadruplet(scene, tuple(twin for _, twin in others), tuple(kind for kind, _ in others)))
     return found
+
+
+def _poster(rng: random.Random) -> Quadruplet:
+    changed = [twin(POSTER, kind, rng, stays_in("triple")) for kind in POSTER_KINDS]
+    return Quadruplet(POSTER, tuple(scene for scene in changed if scene is not None), POSTER_KINDS)
 
 
 def stays_in(tier: Tier) -> Allowed:

@@ -114,6 +114,15 @@ def boxes(scene: Scene) -> list[tuple[float, float, float, float]]:
     ]
 
 
+def in_reading_order(scene: Scene) -> Scene:
+    """The same scene, its things in the order from left to right, then from top to bottom."""
+    order = sorted(range(len(scene.things)), key=lambda at: (scene.things[at].column, scene.things[at].row))
+    links = tuple(
+        replace(link, subject=order.index(link.subject), object=order.index(link.object)) for link in scene.links
+    )
+    return replace(scene, things=tuple(scene.things[at] for at in order), links=links)
+
+
 def draw_scene(rng: random.Random, *, count: int | None = None) -> Scene:
     """Draw a scene that training may see, of `count` things if that is given."""
     count = count or rng.choices((1, 2, 3, 4), weights=(3, 8, 6, 3))[0]

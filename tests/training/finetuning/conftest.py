@@ -124,7 +124,13 @@ def make_run(folders: dict[Task, Path]) -> MakeRun:
     """Describe a short training in a folder; `stop_after` interrupts it, what it says goes to `said`."""
 
     def make(
-        out: Path, *, stop_after: int | None = None, said: list[str] | None = None, measure: Any = None, **changes: Any
+        out: Path,
+        *,
+        stop_after: int | None = None,
+        said: list[str] | None = None,
+        measure: Any = None,
+        save_seconds: float = 300.0,
+        **changes: Any,
     ) -> Run:
         settings: dict[str, Any] = {"task": "match", "epochs": 2, "batch": 4, "rate": 1e-3, **changes}
         recipe = Recipe(**settings)
@@ -137,6 +143,7 @@ def make_run(folders: dict[Task, Path]) -> MakeRun:
             measure=measure,
             watch=Watcher(stop_after),
             say=(said if said is not None else []).append,
+            save_seconds=save_seconds,
         )
 
     return make

@@ -29,7 +29,7 @@ def results(task: Task, queue: int, folder: Path, team: Team) -> dict[str, torch
     examples = some_examples(task)
     start = open_start(task, folder, name="tiny")
     recipe = Recipe(task, epochs=1, batch=6 // team.size, rate=1e-3, dropout=0.0, queue=queue)
-    module = task_for(recipe, start.network, start.vocabulary, examples.train)
+    module = task_for(recipe, start, examples.train)
     model = DistributedDataParallel(module, broadcast_buffers=False) if team.size > 1 else module
     everyone = [examples.train[number] for number in NUMBERS]
     rows = slice(team.rank * recipe.batch, (team.rank + 1) * recipe.batch)

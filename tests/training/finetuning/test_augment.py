@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from random import Random
 
 import numpy as np
@@ -38,6 +39,18 @@ def test_about_half_of_the_views_are_mirrored_unless_sides_matter() -> None:
 
     assert sum(is_mirrored(seed, may_mirror=True) for seed in range(200)) == pytest.approx(100, abs=35)
     assert not any(is_mirrored(seed, may_mirror=False) for seed in range(200))
+
+
+def test_changes_are_of_half_the_authors_magnitude() -> None:
+    # Of 384 pixels: a shift by 5, a shear by 0.15 a row, a turn by 15 degrees; nothing of brightness and sharpness.
+    white = Image.new("RGB", (384, 384), "white")
+    still, shifted, sheared, turned = (np.array(CHANGES[number](white, 1)) == 255 for number in (3, 7, 5, 9))
+    assert still.all()
+    assert shifted.all(axis=(0, 2)).sum() == pytest.approx(384 - 5, abs=1)
+    assert sheared[-2].all(axis=1).sum() == pytest.approx(384 - 0.15 * 383, abs=2)
+    # A square and the same turned by t have 2 / (1 + sin t + cos t) of it in common.
+    turn = math.radians(15)
+    assert turned.all(axis=2).mean() == pytest.approx(2 / (1 + math.sin(turn) + math.cos(turn)), abs=0.005)
 
 
 @pytest.mark.parametrize("change", CHANGES)

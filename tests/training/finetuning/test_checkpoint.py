@@ -59,6 +59,25 @@ def test_where_no_state_is_whole_one_line_says_so(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_log_that_cannot_be_written_is_one_line_that_names_it(tmp_path: Path) -> None:
+    code = f"""
+import resource
+from pathlib import Path
+from retrieval.errors import TrainingNotWritten
+from retrieval.training.finetuning.journal import Journal
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with Journal(Path({str(tmp_path)!r}), size=0, step=0, tensorboard=False) as journal:
+        for step in range(1, 9):
+            journal.write_step(step, {{"epoch": 1, "step": step, "itc": 0.5}})
+except TrainingNotWritten as error:
+    print(step, error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"3 {tmp_path / 'losses.jsonl'} could not be written")
+    assert done.stderr == ""
+
+
 def test_a_disk_that_fills_up_leaves_the_last_state_whole(tmp_path: Path) -> None:
     save_state(state(1), tmp_path)
     # A limit on the size of files stops the write in the middle, as a full disk does.

@@ -47,6 +47,26 @@ def test_losses_and_gradients_of_two_processes_are_those_of_one_with_the_joined_
         assert torch.allclose(value, second[name], atol=1e-5), name
 
 
+def test_where_the_first_process_fails_it_alone_says_why(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from retrieval.training.finetuning.distributed import joined\n"
+        "def fail():\n"
+        "    raise ValueError('the disk is full')\n"
+        "with joined('cpu') as team:\n"
+        "    team.meet()\n"
+        "    team.first(fail)\n"
+    )
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
+    command = [*TORCHRUN, "--tee=3", str(program)]  # every line begins with the process that said it
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "ValueError: the disk is full" in said
+    assert "Connection closed" not in said
+    assert not [line for line in said.splitlines() if line.startswith("[default1]:") and "Error" in line]
+
+
 def test_a_process_of_its_own_gathers_its_own_rows() -> None:
     rows = torch.ones(2, 3, requires_grad=True)
     assert gathered(rows) is rows

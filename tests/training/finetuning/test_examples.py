@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from PIL import Image
 
 from retrieval.errors import TooFewExamples
-from retrieval.training.finetuning.examples import Example, Plan, is_held_out
+from retrieval.training.finetuning.examples import Example, Examples, Picture, Plan, is_held_out
 from retrieval.training.rates import alpha_at, rate_share
 
 
@@ -21,6 +22,14 @@ def test_a_larger_part_holds_out_what_a_smaller_one_does() -> None:
     tenth, fifth = ({content for content in contents if is_held_out(content, share)} for share in (0.1, 0.2))
     assert tenth < fifth
     assert not any(is_held_out(content, 0.0) for content in contents)
+
+
+def test_the_digest_tells_what_is_trained_on_from_what_is_held_out() -> None:
+    red, blue = Example(0, "red"), Example(0, "blue")
+    picture = (Picture("a.png", "content", Image.Image),)
+    parts = (((red,), ()), ((red,), (blue,)), ((red, blue), ()))
+    digests = {Examples(picture, train, held_out).digest for train, held_out in parts}
+    assert len(digests) == 3
 
 
 def test_the_order_of_an_epoch_follows_from_seed_and_epoch() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from retrieval.errors import TrainingBroken, TrainingDiffers, TrainingDiverged
+from retrieval.errors import TrainingBroken, TrainingBusy, TrainingDiffers, TrainingDiverged
 from retrieval.models.blip import BlipRetrieval
 from retrieval.training.finetuning.loop import Run, finetune
 from retrieval.training.finetuning.measure import answer_accuracy, caption_loss
@@ -74,6 +75,16 @@ def test_the_curves_are_those_of_the_log(make_run: MakeRun, tmp_path: Path) -> N
     )
     measured = [(event.step, event.value) for event in board.Scalars("validation/mean_recall")]
     assert measured == [(0, pytest.approx(0.1)), (4, pytest.approx(0.2)), (8, pytest.approx(0.3))]
+
+
+def test_the_curves_of_a_training_that_was_stopped_have_every_step_once(make_run: MakeRun, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        finetune(make_run(tmp_path, stop_after=3, save_seconds=0.0))
+    # What a kill leaves: curves go on after the state that is on disk, here that of step 2.
+    (tmp_path / "checkpoint.before.pt").replace(tmp_path / "checkpoint.pt")
+    finetune(make_run(tmp_path))
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("train/itc")] == list(range(1, 9))
 
 
 @pytest.mark.parametrize(("task", "epochs", "rate"), [("match", 30, 5e-3), ("caption", 12, 1e-2), ("vqa", 12, 1e-2)])
@@ -218,6 +229,14 @@ def test_a_folder_of_another_training_is_refused(
         finetune(make_run(tmp_path, **changes))
 
 
+def test_other_held_out_examples_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    finetune(make_run(tmp_path))
+    run = make_run(tmp_path)
+    fewer = replace(run.examples, validation=run.examples.validation[1:])
+    with pytest.raises(TrainingDiffers, match="other examples"):
+        finetune(replace(run, examples=fewer))
+
+
 def test_another_start_is_refused(make_run: MakeRun, folders: dict[Task, Path], tmp_path: Path) -> None:
     run = make_run(tmp_path / "out")
     finetune(run)
@@ -247,6 +266,59 @@ def test_two_broken_checkpoints_are_one_line_and_nothing_is_overwritten(make_run
     with pytest.raises(TrainingBroken):
         finetune(make_run(tmp_path))
     assert losses(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [{"model": 1}, {"identity": {}}, [1, 2]])
+def test_a_checkpoint_of_something_else_is_one_line(make_run: MakeRun, tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises((TrainingBroken, TrainingDiffers)) as raised:
+        finetune(make_run(tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_two_trainings_in_one_folder_at_once_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    def second(_: Path) -> dict[str, float]:
+        finetune(make_run(tmp_path))
+        return {}
+
+    with pytest.raises(TrainingBusy, match="another process is training"):
+        finetune(make_run(tmp_path, measure=second))
+    assert finetune(make_run(tmp_path))["epochs"] == 2  # the first one has ended
+
+
+def test_what_measuring_needs_is_gone_before_and_after_a_run(make_run: MakeRun, tmp_path: Path) -> None:
+    place = tmp_path / "validation"
+    seen: list[bool] = []
+
+    def measure(_: Path) -> dict[str, float]:
+        seen.append(place.exists())
+        place.mkdir(exist_ok=True)
+        return {"mean_recall": 0.5}
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(make_run(tmp_path, measure=measure, stop_after=1))
+    assert not place.exists()
+    place.mkdir()  # what a kill leaves
+    finetune(make_run(tmp_path, measure=measure))
+    assert seen == [False, False, True]
+    assert not place.exists()
+
+
+def test_a_model_that_cannot_be_measured_is_not_left_behind(make_run: MakeRun, tmp_path: Path) -> None:
+    def failing(_: Path) -> dict[str, float]:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        finetune(make_run(tmp_path, measure=failing))
+    assert list(tmp_path.glob("epoch-*")) == []
+
+
+def test_a_gradient_that_is_no_number_stops_before_the_weights_are_spoiled(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, epochs=1, batch=18)
+    run.start.network.vision_proj.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(TrainingDiverged, match=r"step 1 \(gradient nan\)"):
+        finetune(run)
+    assert all(torch.isfinite(weight).all() for weight in run.start.network.parameters())
 
 
 def test_a_rate_that_is_far_too_high_is_one_line_and_leaves_the_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:

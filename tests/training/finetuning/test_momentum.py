@@ -35,7 +35,7 @@ def test_the_twin_follows_by_the_momentum(start: Start) -> None:
 
 
 def test_the_twin_is_never_trained_and_never_drops(start: Start) -> None:
-    task = MatchTask(start.network, start.vocabulary, Recipe("match", queue=4, **RECIPE), [Example(0, "red")])
+    task = MatchTask(start, Recipe("match", queue=4, **RECIPE), [Example(0, "red")])
     task.train()
     assert task.twin is not None
     assert not task.twin.training
@@ -68,8 +68,8 @@ def test_with_a_fresh_twin_an_empty_queue_and_no_alpha_itc_is_that_without_a_que
     found = examples("match")
     some = [found.train[number] for number in (0, 5, 9)]
     batch = Batch(torch.randn(3, 3, 32, 32), some, slice(0, 3), alpha=0.0, seed=1)
-    plain = MatchTask(start.network, start.vocabulary, Recipe("match", **RECIPE), found.train)
-    queued = MatchTask(start.network, start.vocabulary, Recipe("match", queue=6, **RECIPE), found.train)
+    plain = MatchTask(start, Recipe("match", **RECIPE), found.train)
+    queued = MatchTask(start, Recipe("match", queue=6, **RECIPE), found.train)
     assert queued(batch)["itc"].item() == pytest.approx(plain(batch)["itc"].item(), abs=1e-5)
     # Now the queue holds this batch: there is more to tell apart.
     assert queued(batch)["itc"].item() > plain(batch)["itc"].item() + 0.1
@@ -77,7 +77,7 @@ def test_with_a_fresh_twin_an_empty_queue_and_no_alpha_itc_is_that_without_a_que
 
 def test_what_the_queue_knows_to_be_true_is_no_negative(start: Start) -> None:
     found = [Example(0, "red"), Example(1, "blue")]
-    task = MatchTask(start.network, start.vocabulary, Recipe("match", queue=8, **RECIPE), found)
+    task = MatchTask(start, Recipe("match", queue=8, **RECIPE), found)
     batch = Batch(torch.randn(2, 3, 32, 32), found, slice(0, 2), alpha=0.0, seed=1)
     task(batch)
     assert task.queue is not None

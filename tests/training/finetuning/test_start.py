@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,24 @@ def test_a_folder_of_answers_opens_again(folders: dict[Task, Path], tmp_path: Pa
     start.save(tmp_path / "saved")
     before = BlipAnswerer.open(folders["vqa"], name="x", device="cpu").answer(PIXELS, "what colour is it?")
     assert BlipAnswerer.open(tmp_path / "saved", name="x", device="cpu").answer(PIXELS, "what colour is it?") == before
+
+
+@pytest.mark.parametrize("new_words", [(), NEW])
+def test_lengths_that_a_folder_states_are_those_of_what_is_trained_from_it(
+    folders: dict[Task, Path], tmp_path: Path, new_words: tuple[str, ...]
+) -> None:
+    stating = shutil.copytree(folders["caption"], tmp_path / "stating")
+    (stating / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 44}))
+    (stating / "generation_config.json").write_text(json.dumps({"num_beams": 1, "max_length": 44}))
+    start = open_start("caption", stating, name="tiny")
+    assert start.text_length == 44
+    if new_words:
+        start = with_new_words(start, new_words, seed=1)
+    start.save(tmp_path / "saved")
+    saved = BlipCaptioner.open(tmp_path / "saved", name="x", device="cpu")
+    assert saved.text_length == 44
+    settings = saved.network.text_decoder.generation_config
+    assert (settings.num_beams, settings.max_length) == (1, 44)
 
 
 def test_unknown_words_are_found_as_the_vocabulary_would_spell_them(folders: dict[Task, Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,35 @@ def test_a_text_is_true_of_every_picture_that_it_is_paired_with() -> None:
     ]
 
 
+def test_texts_that_are_read_alike_are_one_text() -> None:
+    truth = Truth([Example(0, "A red one!"), Example(1, "a red one"), Example(2, "a red, one")])
+    pictures, texts = truth.numbers([Example(0, "A red one!"), Example(1, "a red one"), Example(2, "a red, one")])
+    assert truth.between(pictures, texts).tolist() == [
+        [True, True, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+
+
+def test_texts_are_cut_where_the_served_model_cuts_them(folders: dict[Task, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["match"], tmp_path / "long")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 44}))
+    start = open_start("match", folder, name="tiny")
+    found = [Example(number, 38 * "it " + word) for number, word in enumerate(("red", "blue"))]
+    pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
+    task = MatchTask(start, recipe(), found).eval()
+    model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny")
+    images = torch.tensor(model.encode_images(pixels)[:, 0])
+    logits = images @ torch.tensor(model.encode_texts([one.text for one in found])).T / 0.07
+    assert abs(logits[0, 0] - logits[0, 1]) > 1e-3  # the last word is read
+    expected = (cross_entropy(logits, torch.arange(2)) + cross_entropy(logits.T, torch.arange(2))) / 2
+    loss = task(Batch(normalise(pixels), found, slice(0, 2), 0.0, seed=1))["itc"]
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
 def test_itc_without_a_queue_is_the_formula_over_the_batch(start: Start, examples: Make) -> None:
     found = examples("match")
-    task = MatchTask(start.network, start.vocabulary, recipe(), found.train).eval()
+    task = MatchTask(start, recipe(), found.train).eval()
     batch = batch_of(start, found, [0, 2, 7, 12])
     model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny")
     pixels = np.stack([model.prepare(found.pictures[one.picture].open()) for one in batch.examples])
@@ -67,7 +95,7 @@ def test_itm_reads_each_pair_as_the_matcher_does(start: Start) -> None:
     # Two pictures and two texts: each one's only negative is the other.
     found = [Example(0, "red"), Example(1, "blue")]
     pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
-    task = MatchTask(start.network, start.vocabulary, recipe(), found).eval()
+    task = MatchTask(start, recipe(), found).eval()
     loss = task(Batch(normalise(pixels), found, slice(0, 2), 0.0, seed=1))["itm"]
     model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny")
     tokens = model.image_tokens(pixels)
@@ -79,7 +107,7 @@ def test_itm_reads_each_pair_as_the_matcher_does(start: Start) -> None:
 
 def test_a_batch_without_negatives_still_has_a_loss(start: Start) -> None:
     found = [Example(0, "red"), Example(1, "red")]
-    task = MatchTask(start.network, start.vocabulary, recipe(), found).eval()
+    task = MatchTask(start, recipe(), found).eval()
     losses = task(Batch(torch.zeros(2, 3, 32, 32), found, slice(0, 2), 0.0, seed=1))
     assert all(torch.isfinite(loss) for loss in losses.values())
 
@@ -88,7 +116,7 @@ def test_every_weight_gets_a_gradient(folders: dict[Task, Path], examples: Make)
     for task in ("match", "caption", "vqa"):
         found = examples(task)
         start = open_start(task, folders[task], name="tiny")
-        module = task_for(recipe(task), start.network, start.vocabulary, found.train)
+        module = task_for(recipe(task), start, found.train)
         torch.stack(list(module(batch_of(start, found, [0, 3, 6])).values())).sum().backward()
         left_out = [name for name, weight in module.named_parameters() if weight.grad is None]
         assert left_out == [], task
@@ -97,7 +125,7 @@ def test_every_weight_gets_a_gradient(folders: dict[Task, Path], examples: Make)
 def test_a_caption_s_loss_is_that_of_its_words_after_the_prompt(folders: dict[Task, Path], examples: Make) -> None:
     found = examples("caption")
     start = open_start("caption", folders["caption"], name="tiny")
-    task = CaptionTask(start.network, start.vocabulary).eval()
+    task = CaptionTask(start).eval()
     batch = batch_of(start, found, [1])
     text = batch.examples[0].text
     ids = start.vocabulary.sequence(f"a picture of {text}", first=start.vocabulary.dec, length=40)
@@ -112,7 +140,7 @@ def test_a_caption_s_loss_is_that_of_its_words_after_the_prompt(folders: dict[Ta
 def test_answers_count_by_their_weights(folders: dict[Task, Path], examples: Make) -> None:
     found = examples("vqa")
     start = open_start("vqa", folders["vqa"], name="tiny")
-    task = AnswerTask(start.network, start.vocabulary).eval()
+    task = AnswerTask(start).eval()
     whole = batch_of(start, found, [0, 4])
     expected = 0.0
     for row, one in enumerate(whole.examples):
@@ -127,7 +155,7 @@ def test_gradient_checkpointing_changes_no_gradient(folders: dict[Task, Path], e
     for checkpointing in (False, True):
         start = open_start("match", folders["match"], name="tiny")
         changed = recipe(checkpointing=checkpointing)
-        module = task_for(changed, start.network, start.vocabulary, found.train).train()
+        module = task_for(changed, start, found.train).train()
         layers = [*start.network.vision_model.encoder.layers, *start.network.text_encoder.encoder.layer]
         assert all(layer.gradient_checkpointing is checkpointing for layer in layers)
         torch.stack(list(module(batch_of(start, found, [0, 5, 9])).values())).sum().backward()
@@ -139,7 +167,7 @@ def test_gradient_checkpointing_changes_no_gradient(folders: dict[Task, Path], e
 def test_dropout_is_that_of_the_recipe(start: Start, examples: Make) -> None:
     found = examples("match")
     batch = batch_of(start, found, [0, 5, 9])
-    still = task_for(recipe(), start.network, start.vocabulary, found.train).train()
+    still = task_for(recipe(), start, found.train).train()
     assert still(batch)["itc"].item() == still(batch)["itc"].item()
-    dropping = task_for(recipe(dropout=0.5), start.network, start.vocabulary, found.train).train()
+    dropping = task_for(recipe(dropout=0.5), start, found.train).train()
     assert dropping(batch)["itc"].item() != dropping(batch)["itc"].item()

@@ -23,7 +23,7 @@ NUMBERS = {noun: number for number, noun in enumerate(NOUNS, start=1)}
 
 
 def batch(phase: str, step: int, seed: int = 1) -> Any:
-    return Batches(phase, WORDS, seed=seed, size=6, resolution=24, steps=100)[step]
+    return Batches(phase, WORDS, seed=seed, size=6, resolution=24).draw(step)
 
 
 def tensors(value: Any) -> list[torch.Tensor]:

@@ -33,7 +33,7 @@ def test_a_run_trains_every_phase_and_writes_three_folders(tmp_path: Path) -> No
     assert train(RECIPE, tmp_path, device=CPU)
     found = losses(tmp_path)
     wanted = [(phase, step) for phase, steps in zip(PHASES, RECIPE.steps, strict=True) for step in range(steps)]
-    assert [(line["phase"], line["step"]) for line in found] == wanted
+    assert [(line["stretch"], line["step"]) for line in found] == wanted
     assert [line["step"] for line in found if "itm" in line] == [2, 3]
     assert all(math.isfinite(value) for line in found for value in line.values() if isinstance(value, float))
 
@@ -53,7 +53,7 @@ def test_what_a_killed_run_did_after_its_last_checkpoint_is_done_again(tmp_path:
     train(RECIPE, tmp_path / "whole", device=CPU)
     train(RECIPE, tmp_path / "killed", device=CPU, minutes=0)
     log = tmp_path / "killed" / "losses.jsonl"
-    log.write_text(log.read_text() + json.dumps({"phase": "see", "step": 1, "seconds": 0.0}) + "\n")
+    log.write_text(log.read_text() + json.dumps({"stretch": "see", "step": 1, "seconds": 0.0}) + "\n")
     train(RECIPE, tmp_path / "killed", device=CPU)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 

@@ -175,6 +175,14 @@ def test_the_same_seed_gives_the_same_weights_and_the_tower_is_not_trained(
         assert not any(weight.requires_grad for weight in model.vision_model.parameters())
 
 
+def test_a_text_is_read_as_far_as_there_are_positions_for_it(saved: Path, sibling: Sibling) -> None:
+    model = Blip2Retrieval.open(saved / "sibling" / "itm", name="sibling", device="cpu")
+    texts = [" ".join(["red"] * count + ["left"]) for count in (36, 37, 38, 39)]  # 40 positions, two for the ends
+    one, two, three, four = model.encode_texts(texts).tolist()
+    assert one != two != three
+    assert three == pytest.approx(four, abs=1e-6)
+
+
 def test_the_language_model_has_the_words_of_its_prompts(saved: Path, tokens: list[str]) -> None:
     stated = json.loads((saved / "sibling" / "llm" / "config.json").read_text())
     assert stated["text_config"]["vocab_size"] == len(tokens) + 4

@@ -8,21 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
-from retrieval.models.blip2 import pair_states
+from retrieval.models.blip2 import pair_states, query_states, text_states
+from retrieval.training.losses import hard_negatives
+from retrieval.training.sibling.forward import ask, tell
 from retrieval.training.sibling.models import Sibling
-from retrieval.training.sibling.qformer import (
-    QFormerStretch,
-    greatest_cosines,
-    next_word_logits,
-    pair_contrast,
-    telling_mask,
-)
+from retrieval.training.sibling.qformer import QFormerStretch, greatest_cosines, pair_contrast
 
 IMAGE_TOKENS = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(3))
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 7, 6, 3, 0]])
-MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
 
 
 def losses(stretch: QFormerStretch, batch: Any, step: int = 0) -> dict[str, float]:
@@ -67,51 +62,72 @@ def alone_row(strangers: int) -> float:
     return math.log(1 + strangers * math.exp(-3.0))
 
 
-def test_the_mask_of_telling_shows_queries_to_all_and_each_word_its_past() -> None:
-    seen = (telling_mask(torch.tensor([[1, 1, 0]]), 2)[0, 0] == 0).int()
-    assert seen.tolist() == [
-        [1, 1, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 1, 1, 0],  # padding: what it says is not counted
-    ]
-
-
-def test_queries_do_not_see_the_text_when_it_is_told(sibling: Sibling) -> None:
-    model = sibling.itm.eval()
-    others = IDS.clone()
-    others[:, 1:4] = torch.tensor([[8, 9, 10], [10, 9, 8]])
-    with torch.no_grad():
-        told = [pair_states(model, IMAGE_TOKENS, ids, telling_mask(MASK, 3))[0] for ids in (IDS, others)]
-        matched = [pair_states(model, IMAGE_TOKENS, ids, MASK)[0] for ids in (IDS, others)]
-    assert torch.equal(told[0], told[1])
-    assert (matched[0] - matched[1]).abs().max() > 1e-3  # a matched pair sees itself whole
-
-
+@torch.no_grad()
 def test_a_told_word_depends_on_the_picture_and_on_its_past_alone(sibling: Sibling) -> None:
-    model, head = sibling.itm.eval(), QFormerStretch(sibling.itm, sibling.vocabulary, seed=1).word_head
+    model = sibling.itm
     later = IDS.clone()
     later[:, 3] = 9
-    with torch.no_grad():
-        logits = next_word_logits(model, head, IMAGE_TOKENS, IDS, MASK)
-        changed = next_word_logits(model, head, IMAGE_TOKENS, later, MASK)
-        elsewhere = next_word_logits(model, head, IMAGE_TOKENS.flip(0), IDS, MASK)
-    assert torch.allclose(logits[:, :3], changed[:, :3], atol=1e-6)
-    assert (logits[:, 3] - changed[:, 3]).abs().max() > 1e-4
-    assert (logits - elsewhere).abs().max() > 1e-5
+    one, changed = (tell(model, ask(model, IMAGE_TOKENS), ids) for ids in (IDS, later))
+    elsewhere = tell(model, ask(model, IMAGE_TOKENS.flip(0)), IDS)
+    assert torch.allclose(one[:, :3], changed[:, :3], atol=1e-6)
+    assert (one[:, 3] - changed[:, 3]).abs().max() > 1e-4
+    assert (one - elsewhere).abs().max() > 1e-4
 
 
-def test_padding_changes_no_logit_of_a_told_word(sibling: Sibling) -> None:
-    model, head = sibling.itm.eval(), QFormerStretch(sibling.itm, sibling.vocabulary, seed=1).word_head
-    with torch.no_grad():
-        long = next_word_logits(model, head, IMAGE_TOKENS, IDS, MASK)
-        short = next_word_logits(model, head, IMAGE_TOKENS[1:], IDS[1:, :4], MASK[1:, :4])
+@torch.no_grad()
+def test_padding_changes_no_state_of_a_told_word(sibling: Sibling) -> None:
+    model = sibling.itm
+    long, short = tell(model, ask(model, IMAGE_TOKENS), IDS), tell(model, ask(model, IMAGE_TOKENS[1:]), IDS[1:, :4])
     assert torch.allclose(long[1:, :4], short, atol=1e-6)
 
 
+@torch.no_grad()
+def test_the_three_losses_are_those_of_one_text_at_a_time(sibling: Sibling, lessons: Any) -> None:
+    """Texts of different lengths: nothing that is sorted, padded or shared shows in the losses."""
+    model, batch = sibling.itm, lessons.captioned(0)
+    captions = [f"{caption} {'on the left ' * number}" for number, caption in enumerate(batch.captions)]
+    batch = replace(batch, captions=captions, truth=torch.eye(6, dtype=torch.bool), false_rows=[3, 1, 2, 0, 5, 4])
+    stretch = QFormerStretch(model, sibling.vocabulary, torch.float32, seed=1)
+    found = losses(stretch, batch)
+    words = sibling.vocabulary
+    tokens = model.vision_model(batch.pixels).last_hidden_state
+    ids = [torch.tensor([words.sequence(text, first=words.cls, length=40)]) for text in captions]
+    texts = torch.cat([model.text_projection(text_states(model, one, torch.ones_like(one))[:, 0]) for one in ids])
+    images = normalize(model.vision_projection(query_states(model, tokens)), dim=-1)
+    similarities = greatest_cosines(images, normalize(texts, dim=-1))
+    assert found["itc"] == pytest.approx(
+        pair_contrast(similarities / 0.07, torch.arange(6), batch.truth).item(), abs=1e-4
+    )
+
+    generator = torch.Generator().manual_seed(1_000_003)
+    pictures = hard_negatives(similarities.T, batch.truth.T, 0.1, generator).tolist()
+    negatives = hard_negatives(similarities, batch.truth, 0.1, generator).tolist()
+    false = [torch.tensor([words.sequence(text, first=words.cls, length=40)]) for text in batch.false_captions]
+    pairs = [(row, ids[row], 1) for row in range(6)]
+    pairs += [(row, one, 0) for row, one in zip(pictures, ids, strict=True)]
+    pairs += [(row, ids[text], 0) for row, text in enumerate(negatives)]
+    pairs += [(row, one, 0) for row, one in zip(batch.false_rows, false, strict=True)]
+    of_pairs = [
+        cross_entropy(
+            model.itm_head(pair_states(model, tokens[row : row + 1], one, torch.ones_like(one))).mean(dim=1),
+            torch.tensor([label]),
+        ).item()
+        for row, one, label in pairs
+    ]
+    assert found["itm"] == pytest.approx(sum(of_pairs) / len(of_pairs), abs=1e-4)
+
+    total = count = 0.0
+    for row, one in enumerate(ids):
+        one[0, 0] = words.dec
+        states = tell(model, ask(model, tokens[row : row + 1]), one)[0, :-1]
+        logits = stretch.word_head(states, model.embeddings.word_embeddings.weight)
+        total += cross_entropy(logits, one[0, 1:], reduction="sum").item()
+        count += one.shape[1] - 1
+    assert found["itg"] == pytest.approx(total / count, abs=1e-4)
+
+
 def test_stage_one_has_three_losses_that_begin_where_chance_is(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
     found = losses(stretch, lessons.captioned(0))
     assert set(found) == {"itc", "itm", "itg"}
     assert found["itg"] == pytest.approx(math.log(len(sibling.tokens)), abs=0.5)
@@ -119,7 +135,7 @@ def test_stage_one_has_three_losses_that_begin_where_chance_is(sibling: Sibling,
 
 
 def test_the_match_loss_counts_true_pairs_hard_pairs_and_false_captions(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
     batch = lessons.captioned(0)
     head = sibling.itm.itm_head
     torch.nn.init.zeros_(head.weight)
@@ -132,7 +148,7 @@ def test_the_match_loss_counts_true_pairs_hard_pairs_and_false_captions(sibling:
 
 
 def test_a_batch_in_which_everything_is_true_has_no_negatives(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
     batch = lessons.captioned(0)
     everything = replace(batch, truth=torch.ones_like(batch.truth), false_captions=(), false_rows=())
     head = sibling.itm.itm_head
@@ -142,7 +158,7 @@ def test_a_batch_in_which_everything_is_true_has_no_negatives(sibling: Sibling, 
 
 
 def test_the_tower_gets_no_gradient_and_the_rest_of_stage_one_does(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
     torch.stack(list(stretch.losses(lessons.captioned(0), 0).values())).sum().backward()
     assert all(weight.grad is None for weight in sibling.itm.vision_model.parameters())
     assert all(weight.grad is not None for weight in stretch.trained.parameters())
@@ -152,5 +168,5 @@ def test_the_tower_gets_no_gradient_and_the_rest_of_stage_one_does(sibling: Sibl
 
 
 def test_a_step_depends_on_seed_and_step_alone(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
     assert losses(stretch, lessons.captioned(3), 3) == losses(stretch, lessons.captioned(3), 3)

@@ -4,7 +4,9 @@ import random
 from itertools import combinations
 
 from retrieval.training.world.backdrops import PLACES, TIMES, WEATHERS
+from retrieval.training.world.captions import fullest_claim
 from retrieval.training.world.claims import PLACES as PLACE_WORDS
+from retrieval.training.world.claims import holds
 from retrieval.training.world.letters import SIGN_WORDS
 from retrieval.training.world.marks import TINTS
 from retrieval.training.world.nouns import NOUN_OF, NOUNS, SIGN, SINGULAR_OF, plural
@@ -13,6 +15,7 @@ from retrieval.training.world.scenes import (
     boxes,
     draw_held_out,
     draw_scene,
+    in_reading_order,
     is_held_out,
     may_be_trained,
     tiers_of,
@@ -106,6 +109,17 @@ def test_what_stands_on_something_touches_it_from_above() -> None:
             else:
                 assert one[0] < other[2]
                 assert other[0] < one[2]
+
+
+def test_reading_order_keeps_what_a_scene_shows() -> None:
+    for scene in drawn(300):
+        ordered = in_reading_order(scene)
+        assert set(ordered.things) == set(scene.things)
+        assert [(thing.column, thing.row) for thing in ordered.things] == sorted(
+            (thing.column, thing.row) for thing in scene.things
+        )
+        assert holds(fullest_claim(scene), ordered)
+        assert holds(fullest_claim(ordered), scene)
 
 
 def test_training_never_shows_a_held_out_triple() -> None:

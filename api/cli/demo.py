@@ -27,6 +27,7 @@ QUERIES = (
     "a sign saying jazz",
     "a submarine in a library",
 )
+CANDIDATES = 256  # short queries: ITC ranks what they leave open, and ITM has to look further down
 BELIEVED = 0.5  # the matcher says match above this
 QUESTIONS = ("what colour is the car?", "how many apples are there?", "is the car left of the apples?")
 GALLERY = "demo"
@@ -48,7 +49,7 @@ def command(scenes: int, json_wanted: bool) -> None:
     with Bar() as bar:
         indexed = index_anew(sightline, folder, bar)
     tell(f"Gallery {indexed.gallery}: {indexed.report.found} pictures, {indexed.report.texts} texts")
-    pages = [sightline.search(GALLERY, text, k=3) for text in QUERIES]
+    pages = [sightline.search(GALLERY, text, k=3, candidates=CANDIDATES) for text in QUERIES]
     for text, page in zip(QUERIES, pages, strict=True):
         tell("\n".join(["", text, *page_lines(page, sightline.gallery(GALLERY).sources)]))
     first = pages[0].hits[0]

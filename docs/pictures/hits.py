@@ -15,6 +15,7 @@ from retrieval.types import Hit
 
 QUERIES = ("three apples left of a blue car", "three apples right of a blue car")
 SIDE, GAP, LINE, K = 180, 14, 18, 5
+CANDIDATES = 256
 INK, PAPER = (40, 40, 48), (252, 252, 250)
 
 
@@ -40,8 +41,8 @@ def main() -> None:
     first = library.search("demo", QUERIES[0], k=K, rerank=False)
     draw_row(sheet, GAP, f"{QUERIES[0]!r}: first stage (ITC)", list(first))
     for number, query in enumerate(QUERIES, start=1):
-        hits = list(library.search("demo", query, k=K))
-        draw_row(sheet, GAP + number * row, f"{query!r}: reranked (ITM over 32 candidates)", hits)
+        hits = list(library.search("demo", query, k=K, candidates=CANDIDATES))
+        draw_row(sheet, GAP + number * row, f"{query!r}: reranked (ITM over 256 candidates)", hits)
     sheet.save(Path(__file__).with_name("hits.png"), optimize=True)
     library.close()
 

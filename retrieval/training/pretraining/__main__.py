@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 
-from retrieval.training.blip import open_models
 from retrieval.training.pretraining.loop import Recipe, train
-from retrieval.training.pretraining.quality import measure, write_quality
+from retrieval.training.quality import Measured, measure, write_quality
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not train(replace(Recipe(), **stated), given.out, device=device, minutes=given.minutes, start=given.start):
         log.info("time is over: the same command goes on")
         return
-    quality = measure(open_models(given.out / "models"))
+    quality = measure(Measured.open(given.out / "models"))
     write_quality(quality, given.out / "models" / "quality.json")
     log.info("%s", quality)
 

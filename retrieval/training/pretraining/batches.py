@@ -180,10 +180,10 @@ class Batches:
         flags = [
             *([False] * len(heads(claim)) for claim in own),
             *(wrong_words(claim, right) for claim, right in zip(false, own, strict=True)),
-            *(_twin_flags(claim, full[at]) for at, claim in enumerate(other)),
+            *(twin_flags(claim, full[at]) for at, claim in enumerate(other)),
         ]
         texts = self.texts(more, first="[ENC]")
-        wrong = self._spread(more, flags, texts.ids.shape[1])
+        wrong = self.spread(more, flags, texts.ids.shape[1])
         for row, is_strange in enumerate(strange, start=len(scenes)):
             if is_strange:
                 self._make_strange(texts, wrong, row, rng)
@@ -251,7 +251,7 @@ class Batches:
         padded_ids, mask = padded(rows[0], self._words["[PAD]"])
         return Texts(padded_ids, mask, *(padded(labels, 0)[0] for labels in rows[1:]))
 
-    def _spread(self, claims: Sequence[Claim], flags: Sequence[Sequence[bool]], length: int) -> Tensor:
+    def spread(self, claims: Sequence[Claim], flags: Sequence[Sequence[bool]], length: int) -> Tensor:
         """Flags of words as labels of tokens `int64 [m, t]`; no flags: IGNORED."""
         labels = torch.full((len(claims), length), IGNORED)
         for row, (claim, of_words) in enumerate(zip(claims, flags, strict=True)):
@@ -333,7 +333,7 @@ def where(scenes: Sequence[Scene]) -> Tensor:
     return torch.from_numpy(cells)
 
 
-def _twin_flags(claim: Claim, own: Claim) -> list[bool]:
+def twin_flags(claim: Claim, own: Claim) -> list[bool]:
     """Which words of the twin's caption are wrong; none asked about where the captions differ in shape."""
     return wrong_words(claim, own) if len(claim_slots(claim)) == len(claim_slots(own)) else []
 

@@ -6,11 +6,25 @@ would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Texts beside pictures: text k stands beside picture `rows[k]` and is true of it where `matches[k]`.
+
+    `hints[kind]`, `int64 [texts, t]`, has an answer for every token of the texts, [CLS] and [SEP] among them, or
+    IGNORED; rows may be shorter than a text.
+    """
+
+    texts: Sequence[str]
+    rows: Sequence[int]
+    matches: Sequence[bool]
+    hints: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -18,16 +32,15 @@ class CaptionedPictures:
     """Stage one: n pictures `float32 [n, 3, R, R]`, normalised, and m captions, one or more of each picture.
 
     Caption k is of picture `rows[k]`; `truth[i, j]`, `bool [n, m]`, says that caption j is true of picture i, which
-    keeps it from being a negative. `false_captions[k]` is false of picture `false_rows[k]`, written to be nearly true;
-    there may be none.
+    keeps it from being a negative. `pairs` are what ITM learns from beside the negatives that the trainer finds:
+    true ones, and false ones that are nearly true.
     """
 
     pixels: Tensor
     captions: Sequence[str]
     rows: Sequence[int]
     truth: Tensor
-    false_captions: Sequence[str] = ()
-    false_rows: Sequence[int] = ()
+    pairs: Pairs
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,15 @@ def by_length(sequences: Sequence[Sequence[int]], at_once: int = 64) -> list[lis
 
 
 class Lessons(Protocol):
-    """Who draws the batches; `step` counts from 0 in each stretch of training."""
+    """Who draws the batches; `step` counts from 0 in each stretch of training.
+
+    `hints` has the kinds of hints and how many answers there are to each.
+    """
+
+    @property
+    def hints(self) -> Mapping[str, int]:
+        """What tokens of texts are asked about, and among how many answers."""
+        ...
 
     def captioned(self, step: int) -> CaptionedPictures:
         """A batch of stage one."""

@@ -55,21 +55,24 @@ def tell(model: Any, asked: Sequence[Tensor], ids: Tensor) -> Tensor:
     return states
 
 
-def compare(model: Any, tokens: Tensor, rows: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+def compare(model: Any, tokens: Tensor, rows: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The states of the queries `[m, v, width]` that see `ids [m, s]`, and are seen by them.
 
-    Text k is read with picture `rows[k]` of `tokens [n, t, c]`.
+    Text k is read with picture `rows[k]` of `tokens [n, t, c]`. The states of the texts, `[m, s, width]` each, are
+    those behind every layer but the last, whose nothing reads.
     """
     queries = _queries(model, tokens).expand(len(ids), -1, -1)
     count = queries.shape[1]
     seen = torch.cat([mask.new_ones(len(mask), count), mask], dim=1)[:, None, None, :].bool()
     states = torch.cat([queries, _embedded(model, ids, tokens.dtype)], dim=1)
     *layers, last = model.qformer.encoder.layer
+    texts = []
     for layer in layers:
         found = _attended(layer, states, states, seen, model)
         asked = _looking(layer, found[:, :count], tokens, rows, model)
-        states = torch.cat([asked, fed(layer.intermediate, layer.output, found[:, count:])], dim=1)
-    return _looking(last, _attended(last, states[:, :count], states, seen, model), tokens, rows, model)
+        texts.append(fed(layer.intermediate, layer.output, found[:, count:]))
+        states = torch.cat([asked, texts[-1]], dim=1)
+    return _looking(last, _attended(last, states[:, :count], states, seen, model), tokens, rows, model), texts
 
 
 def go_on(language: Any, embedded: Tensor, prefix: Sequence[Tensor] = (), rows: Tensor | None = None) -> list[Tensor]:

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+import torch
+from torch import Tensor
 
 from retrieval.models.blip2 import CAPTION_PROMPT, QUESTION_PROMPT
 from retrieval.models.preprocess import pre_question
-from retrieval.training.pretraining.batches import look, truths, twin_scenes
-from retrieval.training.sibling.batches import CaptionedPictures, Telling, ToldPictures
+from retrieval.training.losses import IGNORED
+from retrieval.training.pretraining.batches import (
+    ABSENT,
+    CELLS,
+    PATCH_KINDS,
+    STRANGE,
+    Batches,
+    Pictures,
+    look,
+    truths,
+    twin_flags,
+    twin_scenes,
+    where,
+)
+from retrieval.training.pretraining.phases import LIKE
+from retrieval.training.quality import with_unknown_noun
+from retrieval.training.sibling.batches import CaptionedPictures, Pairs, Telling, ToldPictures
 from retrieval.training.world.captions import corrupt, fullest_claim, some_claim
-from retrieval.training.world.claims import claim_text
+from retrieval.training.world.claims import Claim, claim_text, heads, holds, wrong_words
 from retrieval.training.world.questions import questions
 from retrieval.training.world.scenes import Scene, in_reading_order
+from retrieval.training.world.vocabulary import Words, vocabulary, words
 
 
 @dataclass(frozen=True)
@@ -25,27 +46,73 @@ class Postcards:
     """
 
     seed: int = 1
-    captioned_pictures: int = 64
+    captioned_pictures: int = 48
     alone: int = 64
     told_pictures: int = 48
     asked: int = 4
     resolution: int = 144
 
+    @property
+    def hints(self) -> Mapping[str, int]:
+        """Whether a word is wrong; where what it names is seen, or what a relation relates; what it is like there."""
+        places = ABSENT + 1
+        return {
+            "wrong": 2,
+            "where": places,
+            "subject": places,
+            "object": places,
+            **{kind: PATCH_KINDS[kind] for kind in LIKE},
+        }
+
     def captioned(self, step: int) -> CaptionedPictures:
-        """One true caption of every picture, the fullest or another one, and the same wrong in a word or two."""
+        """Of every picture the fullest caption and another; pairs: one of them, the same made wrong, the twin's."""
         rng = self._rng("captioned", step)
         scenes = twin_scenes(rng, self.captioned_pictures)
-        claims = [fullest_claim(scene) if rng.random() < 0.5 else some_claim(scene, rng) for scene in scenes]
-        false = [corrupt(claim, scene, rng) for claim, scene in zip(claims, scenes, strict=True)]
-        every = range(len(scenes))
+        full = [fullest_claim(scene) for scene in scenes]
+        some = [some_claim(scene, rng) for scene in scenes]
+        pictures = look(scenes, self.resolution)
+        every = list(range(len(scenes)))
         return CaptionedPictures(
-            look(scenes, self.resolution).normalised(),
-            [claim_text(claim) for claim in claims],
-            every,
-            truths(claims, scenes),
-            [claim_text(claim) for claim in false],
-            every,
+            pictures.normalised(),
+            [claim_text(claim) for claim in (*full, *some)],
+            [*every, *every],
+            truths([*full, *some], scenes),
+            self._pairs(scenes, full, some, pictures, rng),
         )
+
+    def _pairs(
+        self, scenes: Sequence[Scene], full: Sequence[Claim], some: Sequence[Claim], pictures: Pictures, rng: Random
+    ) -> Pairs:
+        own = [one if rng.random() < 0.5 else other for one, other in zip(full, some, strict=True)]
+        false = [corrupt(claim, scene, rng) for claim, scene in zip(own, scenes, strict=True)]
+        other = [full[at ^ 1] for at in range(len(scenes))]  # the twin's caption
+        claims = [*own, *false, *other]
+        rows = [*range(len(scenes))] * 3
+        matches = [holds(claim, scenes[row]) for claim, row in zip(claims, rows, strict=True)]
+        flags = [
+            *([False] * len(heads(claim)) for claim in own),
+            *(wrong_words(claim, right) for claim, right in zip(false, own, strict=True)),
+            *(twin_flags(claim, full[at]) for at, claim in enumerate(other)),
+        ]
+        texts = self._reader.texts(claims, first="[CLS]")
+        cells = where(scenes)[rows]
+        at = {name: cells.gather(1, getattr(texts, name)) for name in ("nouns", "subjects", "objects")}
+        hints = {
+            "wrong": self._reader.spread(claims, flags, texts.ids.shape[1]),
+            "where": at["nouns"],
+            "subject": at["subjects"],
+            "object": at["objects"],
+            **{kind: _like(pictures.patches[kind][rows], at["nouns"]) for kind in LIKE},
+        }
+        written = [claim_text(claim) for claim in claims]
+        for row in range(len(own), len(own) + len(false)):
+            if rng.random() < STRANGE:
+                # What a caption says in a word that nobody knows cannot be believed.
+                written[row] = with_unknown_noun(own[row - len(own)], rng)
+                matches[row] = False
+                for labels in hints.values():
+                    labels[row] = IGNORED
+        return Pairs(written, rows, matches, hints)
 
     def texts(self, step: int) -> Sequence[Telling]:
         """Captions, questions and answers of scenes that nobody draws."""
@@ -68,5 +135,17 @@ class Postcards:
             *(Telling(QUESTION_PROMPT.format(pre_question(one.text)), one.answer) for one in asked),
         ]
 
+    @cached_property
+    def _reader(self) -> Batches:
+        tokens = Words(vocabulary(words()), torch.device("cpu"))
+        return Batches("match", tokens, seed=self.seed, size=self.captioned_pictures, resolution=self.resolution)
+
     def _rng(self, kind: str, step: int) -> random.Random:
         return random.Random(f"{self.seed} sibling {kind} {step}")
+
+
+def _like(patches: Tensor, cells: Tensor) -> Tensor:
+    """The labels of `patches [m, 9]` in `cells [m, t]`; IGNORED where there is no cell, and where 0 is nothing."""
+    there = (cells >= 0) & (cells < CELLS)
+    labels = patches.gather(1, cells.where(there, torch.zeros_like(cells)))
+    return labels.where(there & (labels > 0), torch.full_like(cells, IGNORED))

@@ -86,7 +86,7 @@ def _plans(recipe: SiblingRecipe, sibling: Sibling, lessons: Lessons) -> list[Pl
             "qformer",
             qformer,
             first,
-            lambda: QFormerStretch(sibling.itm, sibling.vocabulary, dtype, seed=recipe.seed),
+            lambda: QFormerStretch(sibling.itm, sibling.vocabulary, dtype, hints=lessons.hints, seed=recipe.seed),
             lessons.captioned,
         ),
         Plan(

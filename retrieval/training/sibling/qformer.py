@@ -6,7 +6,7 @@ both see everything; ITG, where the text sees the queries and its past, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,13 @@ from retrieval.models.blip2 import QFORMER_EPS
 from retrieval.models.network import padded
 from retrieval.models.preprocess import pre_caption
 from retrieval.models.vocabulary import Vocabulary
-from retrieval.training.losses import hard_negatives, matching_loss
+from retrieval.training.losses import IGNORED, hard_negatives, matching_loss
 from retrieval.training.pretraining.forward import see
 from retrieval.training.sibling.batches import CaptionedPictures, by_length
 from retrieval.training.sibling.forward import ask, compare, read, tell
 
 HARDNESS = 0.1  # temperature at which negatives are drawn by similarity
+HINTED = 2  # layers whose texts are asked what the hints ask, the last but one and those before it
 
 
 class WordHead(nn.Module):
@@ -46,16 +47,20 @@ class QFormerStretch:
     The layers compute in `dtype`, the heads and losses in float32.
     """
 
-    def __init__(self, model: Any, vocabulary: Vocabulary, dtype: torch.dtype, *, seed: int) -> None:
+    def __init__(
+        self, model: Any, vocabulary: Vocabulary, dtype: torch.dtype, *, hints: Mapping[str, int], seed: int
+    ) -> None:
         self.word_head = WordHead(model.embeddings.word_embeddings)
+        width = model.config.qformer_config.hidden_size
+        self.hints = nn.ModuleDict({kind: nn.Linear(width, answers) for kind, answers in hints.items()})
         self.log_temperature = nn.Parameter(torch.tensor(0.07).log())
-        self.trained: nn.Module = nn.ModuleList([_without_tower(model), self.word_head])
+        self.trained: nn.Module = nn.ModuleList([_without_tower(model), self.word_head, self.hints])
         self.trained.register_parameter("query_tokens", model.query_tokens)
         self.trained.register_parameter("log_temperature", self.log_temperature)
         self._model, self._vocabulary, self._dtype, self._seed = model, vocabulary, dtype, seed
 
     def losses(self, batch: CaptionedPictures, step: int) -> dict[str, Tensor]:
-        """ITC, ITM and ITG, in equal parts as in the paper."""
+        """ITC, ITM and ITG, in equal parts as in the paper, and the hints that the pairs have."""
         device = self.log_temperature.device
         with torch.no_grad():
             tokens = see(self._model.vision_model, batch.pixels.to(device), self._dtype)
@@ -66,8 +71,8 @@ class QFormerStretch:
         similarities = self._similarities(asked[-1], captions)
         return {
             "itc": pair_contrast(similarities / self.log_temperature.exp().clamp(0.01, 0.5), rows, truth),
-            "itm": self._match(batch, captions, tokens, rows, truth, similarities.detach(), step),
-            "itg": self._tell([states[rows] for states in asked], captions),
+            "itg": self._tell(asked, captions, rows),
+            **self._match(batch, captions, tokens, rows, truth, similarities.detach(), step),
         }
 
     def _similarities(self, asked: Tensor, captions: Sequence[list[int]]) -> Tensor:
@@ -90,34 +95,38 @@ class QFormerStretch:
         truth: Tensor,
         similarities: Tensor,
         step: int,
-    ) -> Tensor:
-        """Every true pair, a hard picture for each text, a hard text for each picture, and the false captions."""
+    ) -> dict[str, Tensor]:
+        """ITM on the pairs of the batch, a hard text for every other picture, a hard picture for the rest's texts."""
         generator = torch.Generator().manual_seed(1_000_003 * self._seed + step)
         pictures = hard_negatives(similarities.T, truth.T, HARDNESS, generator)
         texts = hard_negatives(similarities, truth, HARDNESS, generator)
-        every_text = torch.arange(len(rows), device=rows.device)
-        every_picture = torch.arange(len(tokens), device=rows.device)
+        choosing = torch.arange(len(tokens), device=rows.device)[::2]
+        chosen = torch.arange(len(rows), device=rows.device)[rows % 2 == 1]
+        pairs = batch.pairs
+        asked = [
+            *self._sequences(pairs.texts),
+            *(captions[at] for at in texts[choosing].tolist()),
+            *(captions[at] for at in chosen.tolist()),
+        ]
+        shown = torch.cat([torch.tensor(pairs.rows, device=rows.device), choosing, pictures[chosen]])
         # A batch in which everything is true has no negative: what was drawn then is labelled as what it is.
-        matches = torch.cat(
-            [torch.ones_like(rows, dtype=torch.bool), truth[pictures, every_text], truth[every_picture, texts]]
-        )
-        false = self._sequences(batch.false_captions)
-        asked = [*captions, *captions, *(captions[at] for at in texts.tolist()), *false]
-        false_rows = torch.tensor(list(batch.false_rows), dtype=torch.long, device=rows.device)
-        shown = torch.cat([rows, pictures, every_picture, false_rows])
-        labels = torch.cat([matches.long(), torch.zeros_like(false_rows)])
-        logits, wanted = [], []
+        matches = torch.tensor(pairs.matches, device=rows.device)
+        labels = torch.cat([matches, truth[choosing, texts[choosing]], truth[pictures[chosen], chosen]]).long()
+        logits, wanted, hinted = [], [], _Hints(self.hints, pairs.hints)
         for some, ids, mask in self._batched(asked):
-            states = compare(self._model, tokens, shown[some], ids, mask)
-            logits.append(self._model.itm_head(states.float()).mean(dim=1))
+            queries, read_texts = compare(self._model, tokens, shown[some], ids, mask)
+            logits.append(self._model.itm_head(queries.float()).mean(dim=1))
             wanted.append(labels[some])
-        return matching_loss(torch.cat(logits), torch.cat(wanted))
+            for states in read_texts[-HINTED:]:
+                hinted.add(states, some)
+        return {"itm": matching_loss(torch.cat(logits), torch.cat(wanted)), **hinted.losses()}
 
-    def _tell(self, asked: Sequence[Tensor], captions: Sequence[list[int]]) -> Tensor:
-        """The loss of every word and of the end, behind [DEC]."""
+    def _tell(self, asked: Sequence[Tensor], captions: Sequence[list[int]], rows: Tensor) -> Tensor:
+        """The loss of every word and of the end, behind [DEC], of each picture's first caption."""
+        first = [rows.tolist().index(row) for row in range(len(asked[0]))]
         words = self._model.embeddings.word_embeddings.weight
         logits, wanted = [], []
-        for some, ids, mask in self._batched([[self._vocabulary.dec, *caption[1:]] for caption in captions]):
+        for some, ids, mask in self._batched([[self._vocabulary.dec, *captions[at][1:]] for at in first]):
             states = tell(self._model, [states[some] for states in asked], ids)
             counted = mask[:, 1:].bool()
             logits.append(self.word_head(states[:, :-1][counted].float(), words))
@@ -136,6 +145,32 @@ class QFormerStretch:
         for some in by_length(sequences):
             ids, mask = padded([sequences[row] for row in some], pad=self._vocabulary.pad, device=str(device))
             yield torch.tensor(some, device=device), ids, mask
+
+
+class _Hints:
+    """Gathers the tokens of a batch that have hints; the loss of a kind is the mean over its tokens."""
+
+    def __init__(self, heads: nn.ModuleDict, labels: Mapping[str, Tensor]) -> None:
+        self._heads, self._labels = heads, labels
+        self._logits: dict[str, list[Tensor]] = {kind: [] for kind in heads}
+        self._wanted: dict[str, list[Tensor]] = {kind: [] for kind in heads}
+
+    def add(self, states: Tensor, rows: Tensor) -> None:
+        """States `[k, s, width]` of the texts `rows [k]`; those beyond the labels have none."""
+        for kind, labels in self._labels.items():
+            labelled = (rows < len(labels)).nonzero()[:, 0]
+            labels = labels.to(rows.device)[rows[labelled], : states.shape[1]]
+            there = labels != IGNORED
+            self._logits[kind].append(self._heads[kind](states[labelled, : labels.shape[1]][there].float()))
+            self._wanted[kind].append(labels[there])
+
+    def losses(self) -> dict[str, Tensor]:
+        """By kind; no loss of a kind without tokens."""
+        found = {}
+        for kind in self._labels:
+            logits, wanted = torch.cat(self._logits[kind]), torch.cat(self._wanted[kind])
+            found[kind] = functional.cross_entropy(logits, wanted, reduction="sum") / max(len(wanted), 1)
+        return found
 
 
 def greatest_cosines(images: Tensor, texts: Tensor) -> Tensor:

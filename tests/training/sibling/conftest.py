@@ -6,12 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
 from transformers import BlipConfig, BlipForImageTextRetrieval
 
-from retrieval.training.sibling.batches import CaptionedPictures, Telling, ToldPictures
+from retrieval.training.losses import IGNORED
+from retrieval.training.sibling.batches import CaptionedPictures, Pairs, Telling, ToldPictures
 from retrieval.training.sibling.models import Sibling, SiblingSize, Tower, fresh_sibling
 from retrieval.training.tower import save_tower, share_tower
 
@@ -42,13 +44,17 @@ class Halves:
 
     count: int = 6
     seed: int = 1
+    hints = MappingProxyType({"side": 2})  # of a colour: whether it is right of the other
 
     def captioned(self, step: int) -> CaptionedPictures:
         pictures = self._pictures("captioned", step)
         captions = [f"{left} left {right} right" for left, right in pictures]
         wrong = [f"{right} left {left} right" for left, right in pictures]
         truth = torch.tensor([[one == other for other in pictures] for one in pictures])
-        return CaptionedPictures(_pixels(pictures), captions, range(self.count), truth, wrong, range(self.count))
+        sides = torch.tensor([[IGNORED, 0, IGNORED, 1, IGNORED, IGNORED]]).repeat(self.count, 1)
+        rows, matches = [*range(self.count)] * 2, [True] * self.count + [False] * self.count
+        pairs = Pairs([*captions, *wrong], rows, matches, {"side": sides})  # the wrong captions have no hints
+        return CaptionedPictures(_pixels(pictures), captions, range(self.count), truth, pairs)
 
     def texts(self, step: int) -> Sequence[Telling]:
         return [telling for picture in self._pictures("texts", step) for telling in _tellings(picture)]

@@ -61,7 +61,26 @@ def test_texts_are_read_alone_as_transformers_reads_them(sibling: Sibling) -> No
 @torch.no_grad()
 def test_pairs_are_compared_as_users_pairs_are(sibling: Sibling) -> None:
     theirs = pair_states(sibling.itm, TOKENS[ROWS], IDS, MASK)
-    near(compare(sibling.itm, TOKENS, ROWS, IDS, MASK), theirs)
+    near(compare(sibling.itm, TOKENS, ROWS, IDS, MASK)[0], theirs)
+
+
+@torch.no_grad()
+def test_the_texts_of_pairs_are_those_behind_every_layer_but_the_last(sibling: Sibling) -> None:
+    model = sibling.itm
+    found = compare(model, TOKENS, ROWS, IDS, MASK)[1]
+    assert len(found) == 1
+    behind_first: list[torch.Tensor] = []
+    hook = model.qformer.encoder.layer[0].register_forward_hook(lambda _, __, out: behind_first.append(out))
+    queries = model.query_tokens.expand(len(IDS), -1, -1)
+    model.qformer(
+        query_embeds=model.embeddings(input_ids=IDS, query_embeds=queries),
+        query_length=3,
+        attention_mask=torch.cat([MASK.new_ones(len(MASK), 3), MASK], dim=1),
+        encoder_hidden_states=TOKENS[ROWS],
+    )
+    hook.remove()
+    (theirs,) = behind_first
+    near(found[0][MASK.bool()], theirs[:, 3:][MASK.bool()])
 
 
 @torch.no_grad()
@@ -106,7 +125,7 @@ def test_gradients_are_those_of_transformers_too(sibling: Sibling) -> None:
     model = sibling.itm
     weights = {name: w for name, w in model.named_parameters() if name.startswith(("qformer.", "query", "embeddings."))}
     found = []
-    for states in (compare(model, TOKENS, ROWS, IDS, MASK), pair_states(model, TOKENS[ROWS], IDS, MASK)):
+    for states in (compare(model, TOKENS, ROWS, IDS, MASK)[0], pair_states(model, TOKENS[ROWS], IDS, MASK)):
         gradients = torch.autograd.grad(states.square().sum(), list(weights.values()), allow_unused=True)
         found.append(dict(zip(weights, gradients, strict=True)))
     for name in weights:
@@ -120,7 +139,7 @@ def test_gradients_are_those_of_transformers_too(sibling: Sibling) -> None:
 
 @torch.no_grad()
 def test_bfloat16_is_close_to_float32(sibling: Sibling) -> None:
-    fine = compare(sibling.itm, TOKENS, ROWS, IDS, MASK)
-    rough = compare(sibling.itm, TOKENS.bfloat16(), ROWS, IDS, MASK)
+    fine, _ = compare(sibling.itm, TOKENS, ROWS, IDS, MASK)
+    rough, _ = compare(sibling.itm, TOKENS.bfloat16(), ROWS, IDS, MASK)
     assert rough.dtype == torch.bfloat16
     assert 0 < (fine - rough.float()).abs().max() < 0.1

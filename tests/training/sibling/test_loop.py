@@ -116,8 +116,8 @@ def test_the_sibling_learns_to_find_and_to_tell_what_it_sees(
     batch = replace(lessons, count=30).captioned(1000)
     looked = model.look(batch.pixels)
     rows = np.stack([np.arange(30), np.arange(30)], axis=1)
-    right = model.match(looked.numpy(), list(batch.captions), rows)
-    wrong = model.match(looked.numpy(), list(batch.false_captions), rows)
+    right = model.match(looked.numpy(), list(batch.pairs.texts[:30]), rows)
+    wrong = model.match(looked.numpy(), list(batch.pairs.texts[30:]), rows)
     assert np.mean(right[:, 1] - right[:, 0] > wrong[:, 1] - wrong[:, 0]) > 0.9  # left and right are told apart
     teller = Blip2Generator.open(tmp_path / "models" / "llm", name="sibling", device="cpu")
     said = teller.go_on(teller.look(batch.pixels), "a photo of", {"num_beams": 1, "max_new_tokens": 6})

@@ -11,12 +11,14 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from retrieval.models.blip2 import pair_states, query_states, text_states
-from retrieval.training.losses import hard_negatives
-from retrieval.training.sibling.forward import ask, tell
+from retrieval.training.losses import IGNORED, hard_negatives
+from retrieval.training.sibling.batches import Pairs
+from retrieval.training.sibling.forward import ask, compare, tell
 from retrieval.training.sibling.models import Sibling
 from retrieval.training.sibling.qformer import QFormerStretch, greatest_cosines, pair_contrast
 
 IMAGE_TOKENS = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(3))
+SIDES = {"side": torch.tensor([[IGNORED, 0, IGNORED, 1]])}
 IDS = torch.tensor([[2, 5, 6, 7, 3], [2, 7, 6, 3, 0]])
 
 
@@ -86,8 +88,9 @@ def test_the_three_losses_are_those_of_one_text_at_a_time(sibling: Sibling, less
     """Texts of different lengths: nothing that is sorted, padded or shared shows in the losses."""
     model, batch = sibling.itm, lessons.captioned(0)
     captions = [f"{caption} {'on the left ' * number}" for number, caption in enumerate(batch.captions)]
-    batch = replace(batch, captions=captions, truth=torch.eye(6, dtype=torch.bool), false_rows=[3, 1, 2, 0, 5, 4])
-    stretch = QFormerStretch(model, sibling.vocabulary, torch.float32, seed=1)
+    told = Pairs([*captions, *batch.pairs.texts[6:]], [*range(6), 3, 1, 2, 0, 5, 4], batch.pairs.matches, SIDES)
+    batch = replace(batch, captions=captions, truth=torch.eye(6, dtype=torch.bool), pairs=told)
+    stretch = QFormerStretch(model, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     found = losses(stretch, batch)
     words = sibling.vocabulary
     tokens = model.vision_model(batch.pixels).last_hidden_state
@@ -102,11 +105,10 @@ def test_the_three_losses_are_those_of_one_text_at_a_time(sibling: Sibling, less
     generator = torch.Generator().manual_seed(1_000_003)
     pictures = hard_negatives(similarities.T, batch.truth.T, 0.1, generator).tolist()
     negatives = hard_negatives(similarities, batch.truth, 0.1, generator).tolist()
-    false = [torch.tensor([words.sequence(text, first=words.cls, length=40)]) for text in batch.false_captions]
-    pairs = [(row, ids[row], 1) for row in range(6)]
-    pairs += [(row, one, 0) for row, one in zip(pictures, ids, strict=True)]
-    pairs += [(row, ids[text], 0) for row, text in enumerate(negatives)]
-    pairs += [(row, one, 0) for row, one in zip(batch.false_rows, false, strict=True)]
+    every = [torch.tensor([words.sequence(text, first=words.cls, length=40)]) for text in told.texts]
+    pairs = [(row, one, int(match)) for row, one, match in zip(told.rows, every, told.matches, strict=True)]
+    pairs += [(row, ids[negatives[row]], 0) for row in (0, 2, 4)]
+    pairs += [(pictures[row], ids[row], 0) for row in (1, 3, 5)]
     of_pairs = [
         cross_entropy(
             model.itm_head(pair_states(model, tokens[row : row + 1], one, torch.ones_like(one))).mean(dim=1),
@@ -127,30 +129,50 @@ def test_the_three_losses_are_those_of_one_text_at_a_time(sibling: Sibling, less
 
 
 def test_stage_one_has_three_losses_that_begin_where_chance_is(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     found = losses(stretch, lessons.captioned(0))
-    assert set(found) == {"itc", "itm", "itg"}
+    assert set(found) == {"itc", "itm", "itg", "side"}
     assert found["itg"] == pytest.approx(math.log(len(sibling.tokens)), abs=0.5)
     assert 0.3 < found["itm"] < 1.2
 
 
-def test_the_match_loss_counts_true_pairs_hard_pairs_and_false_captions(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
+def test_the_match_loss_counts_the_pairs_of_the_batch_and_hard_ones(sibling: Sibling, lessons: Any) -> None:
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     batch = lessons.captioned(0)
     head = sibling.itm.itm_head
     torch.nn.init.zeros_(head.weight)
     head.bias.data = torch.tensor([0.0, 1.0])  # believes every pair the same
     no, yes = math.log(1 + math.e), math.log(1 + math.exp(-1))
-    with_false, without = losses(stretch, batch), losses(stretch, replace(batch, false_captions=(), false_rows=()))
-    # Six true pairs, twelve hard ones (all false, for no batch is all of one kind), six false captions.
-    assert with_false["itm"] == pytest.approx((6 * yes + 18 * no) / 24, abs=1e-5)
-    assert without["itm"] == pytest.approx((6 * yes + 12 * no) / 18, abs=1e-5)
+    true_ones = Pairs(batch.captions, range(6), [True] * 6)
+    with_false, without = losses(stretch, batch), losses(stretch, replace(batch, pairs=true_ones))
+    # Six true pairs, six false ones, and six hard ones: all false, for no batch is all of one kind.
+    assert with_false["itm"] == pytest.approx((6 * yes + 12 * no) / 18, abs=1e-5)
+    assert without["itm"] == pytest.approx((6 * yes + 6 * no) / 12, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_hint_is_learned_at_its_own_token(sibling: Sibling, lessons: Any) -> None:
+    """Texts of different lengths; the third text has one hint, the others none."""
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
+    batch, words = lessons.captioned(0), sibling.vocabulary
+    sides = torch.full((3, 4), IGNORED)
+    sides[2, 3] = 1
+    pairs = Pairs(["red", "red left blue right on the left", "red left blue right"], [0, 1, 2], [False] * 3)
+    found = losses(stretch, replace(batch, pairs=replace(pairs, hints={"side": sides})))
+    ids = torch.tensor([words.sequence(pairs.texts[2], first=words.cls, length=40)])
+    tokens = sibling.itm.vision_model(batch.pixels).last_hidden_state
+    states = compare(sibling.itm, tokens, torch.tensor([2]), ids, torch.ones_like(ids))[1][0]
+    wanted = cross_entropy(stretch.hints["side"](states[0, 3:4]), torch.tensor([1]))
+    assert found["side"] == pytest.approx(wanted.item(), abs=1e-5)
+    nothing = losses(stretch, replace(batch, pairs=replace(pairs, hints={"side": sides.fill_(IGNORED)})))
+    assert nothing["side"] == 0
 
 
 def test_a_batch_in_which_everything_is_true_has_no_negatives(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     batch = lessons.captioned(0)
-    everything = replace(batch, truth=torch.ones_like(batch.truth), false_captions=(), false_rows=())
+    told = Pairs(batch.captions, range(6), [True] * 6)
+    everything = replace(batch, truth=torch.ones_like(batch.truth), pairs=told)
     head = sibling.itm.itm_head
     torch.nn.init.zeros_(head.weight)
     head.bias.data = torch.tensor([0.0, 1.0])
@@ -158,7 +180,7 @@ def test_a_batch_in_which_everything_is_true_has_no_negatives(sibling: Sibling, 
 
 
 def test_the_tower_gets_no_gradient_and_the_rest_of_stage_one_does(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     torch.stack(list(stretch.losses(lessons.captioned(0), 0).values())).sum().backward()
     assert all(weight.grad is None for weight in sibling.itm.vision_model.parameters())
     assert all(weight.grad is not None for weight in stretch.trained.parameters())
@@ -168,5 +190,5 @@ def test_the_tower_gets_no_gradient_and_the_rest_of_stage_one_does(sibling: Sibl
 
 
 def test_a_step_depends_on_seed_and_step_alone(sibling: Sibling, lessons: Any) -> None:
-    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, seed=1)
+    stretch = QFormerStretch(sibling.itm, sibling.vocabulary, torch.float32, hints=lessons.hints, seed=1)
     assert losses(stretch, lessons.captioned(3), 3) == losses(stretch, lessons.captioned(3), 3)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 import retrieval.models
 from retrieval.training.blip import Models, open_models
-from retrieval.training.pretraining.quality import Quality, measure, read_quality, rephrased
+from retrieval.training.quality import Measured, Quality, measure, read_quality, rephrased
 from retrieval.training.world.vocabulary import Words, vocabulary, words
 
 BUNDLED = Path(retrieval.models.__file__).parent / "bundled"
@@ -24,8 +24,8 @@ def models() -> Models:
 
 
 @pytest.fixture(scope="module")
-def quality(models: Models) -> Quality:
-    return measure(models, sets=SETS)
+def quality() -> Quality:
+    return measure(Measured.open("postcards"), sets=SETS)
 
 
 @pytest.fixture(scope="module")

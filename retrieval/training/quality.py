@@ -1,4 +1,8 @@
-"""How good the bundled models are on held-out postcards: 2,000 in 500 quadruplets of twins, never seen in training."""
+"""How good models are on held-out postcards: 2,000 in 500 quadruplets of twins, never seen in training.
+
+They are measured as users meet them: pictures resized from their files, texts as they are typed, captions and answers
+as the folder's settings decode them.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,17 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional
+from numpy.typing import NDArray
 
 from retrieval.evaluation.measures import auroc
-from retrieval.training.blip import PROMPT, Models
-from retrieval.training.pretraining.batches import normalised, truths
+from retrieval.models.checkpoints import resolve
+from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
+from retrieval.models.roles import Answerer, Captioner, Encoder, ImageReader, Matcher
+from retrieval.training.pretraining.batches import truths
 from retrieval.training.world.captions import fullest_claim
 from retrieval.training.world.claims import (
     PLACES,
@@ -36,7 +38,7 @@ from retrieval.training.world.questions import questions
 from retrieval.training.world.render import render
 from retrieval.training.world.scenes import Scene, Tier, draw_held_out, in_reading_order
 from retrieval.training.world.twins import KINDS, twin
-from retrieval.training.world.vocabulary import MAX_TOKENS, Words
+from retrieval.types import Float32, UInt8
 
 CANDIDATES = 32
 SETS = 500
@@ -44,7 +46,8 @@ SEED = 2026
 APART = 100  # quadruplets for what is reported apart
 UNKNOWN = "submarine"
 Rephrase = Callable[[str], str]
-_ROWS = 256  # at a time through the models
+_ROWS = 256  # pictures at a time through the models
+_PAIRS = 2048  # pairs at a time
 
 
 @dataclass(frozen=True)
@@ -71,28 +74,41 @@ class Quality:
     apart: dict[str, float]
 
 
-@torch.inference_mode()
-def measure(models: Models, *, sets: int = SETS, seed: int = SEED) -> Quality:
-    """Measure three models on so many quadruplets, each scene's fullest caption as a query."""
-    words = Words(models.tokens, models.itm.device)
+@dataclass(frozen=True)
+class Measured:
+    """The models that are measured, in their roles."""
+
+    encoder: Encoder
+    matcher: Matcher
+    captioner: Captioner
+    answerer: Answerer
+
+    @classmethod
+    def open(cls, name: str | Path) -> Measured:
+        """Open a checkpoint by its name or its folder."""
+        row = resolve(str(name))
+        return cls(load_encoder(row), load_matcher(row), load_captioner(row), load_answerer(row))
+
+
+def measure(models: Measured, *, sets: int = SETS, seed: int = SEED) -> Quality:
+    """Measure models on so many quadruplets, each scene's fullest caption as a query."""
     drawn = quadruplets(sets, seed=seed)
     scenes = [scene for one in drawn for scene in one.scenes]
     claims = [fullest_claim(scene) for scene in scenes]
-    gallery = _Gallery(models.itm, words, scenes)
+    gallery = _Gallery(models, scenes)
     found = gallery.search([claim_text(claim) for claim in claims])
-    right = truths(claims, scenes).T.to(words.device).gather(1, found.rows)
+    right: NDArray[np.bool_] = np.take_along_axis(truths(claims, scenes).numpy().T, found.rows, axis=1)
     unanswerable = {
         kind: gallery.search(texts).best_probability for kind, texts in _unanswerable(drawn, scenes, seed).items()
     }
     answerable = found.best_probability
     choices = _twin_choices(gallery, drawn)
-    pixels = pixels_of(scenes, models.itm.config.vision_config.image_size)
-    answers = _answers(models.vqa, words, models.tokens, scenes, pixels, seed)
-    captions = _captions(models.caption, words, models.tokens, pixels)
+    answers = _answers(models.answerer, scenes, seed)
+    captions = models.captioner.caption(pictures_of(scenes, models.captioner))
     return Quality(
-        itc_recall_at_1=_share(right[:, 0]),
-        itc_recall_at_10=_share(right[:, :10].any(dim=1)),
-        itm_recall_at_1=_share(right.gather(1, found.first[:, None])[:, 0]),
+        itc_recall_at_1=_share(right[:, 0].tolist()),
+        itc_recall_at_10=_share(right[:, :10].any(axis=1)),
+        itm_recall_at_1=_share(np.take_along_axis(right, found.first[:, None], axis=1)[:, 0]),
         twin_choice=_share(flag for _, flag in choices),
         answers_right=_share(flag for _, flag in answers),
         captions_true=_share(_says_true(text, scene) for text, scene in zip(captions, scenes, strict=True)),
@@ -104,7 +120,7 @@ def measure(models: Models, *, sets: int = SETS, seed: int = SEED) -> Quality:
         twins_by_kind=_by_kind(choices),
         auroc_by_kind={kind: auroc(answerable, values) for kind, values in unanswerable.items()},
         answers_by_kind=_by_kind(answers),
-        apart=_apart(models.itm, words, drawn, gallery, seed),
+        apart=_apart(models, drawn, gallery, seed),
     )
 
 
@@ -124,52 +140,46 @@ def read_quality(path: Path) -> Quality:
 class _Found:
     """The candidates of queries `[q, k]` by ITC, and which of them is first by ITM `[q]`; the best probability."""
 
-    rows: Tensor
-    first: Tensor
+    rows: NDArray[np.int64]
+    first: NDArray[np.int64]
     best_probability: list[float]
 
 
 class _Gallery:
-    """Scenes as the matcher sees them: image tokens and embeddings."""
+    """Scenes as encoder and matcher see them."""
 
-    def __init__(self, itm: Any, words: Words, scenes: Sequence[Scene]) -> None:
-        self._itm, self._words = itm, words
-        pixels = torch.split(pixels_of(scenes, itm.config.vision_config.image_size), _ROWS)
-        self._tokens = torch.cat([itm.vision_model(part.to(words.device)).last_hidden_state for part in pixels])
-        self._embeddings = functional.normalize(itm.vision_proj(self._tokens[:, 0]), dim=-1)
+    def __init__(self, models: Measured, scenes: Sequence[Scene]) -> None:
+        self._models = models
+        pixels = pictures_of(scenes, models.encoder)
+        parts = [pixels[start : start + _ROWS] for start in range(0, len(pixels), _ROWS)]
+        self._embeddings = np.concatenate([models.encoder.encode_images(part) for part in parts])
+        self._tokens = np.concatenate([models.matcher.image_tokens(part) for part in parts])
 
     def search(self, texts: Sequence[str]) -> _Found:
         """Candidates by ITC, reordered by ITM logit plus similarity."""
-        best, rows = (self._embed(texts) @ self._embeddings.T).topk(min(CANDIDATES, len(self._tokens)), dim=1)
+        queries = self._models.encoder.encode_texts(texts)
+        similarities = np.einsum("nvd,qd->qnv", self._embeddings, queries).max(axis=2)
+        rows = np.argsort(-similarities, axis=1, kind="stable")[:, :CANDIDATES]
+        best = np.take_along_axis(similarities, rows, axis=1)
         each = rows.shape[1]
-        logits = self.match([text for text in texts for _ in range(each)], rows.flatten()).view(len(texts), each, 2)
-        first = (logits[:, :, 1] + best).argmax(dim=1)
-        return _Found(rows, first, logits.softmax(dim=2)[:, :, 1].amax(dim=1).tolist())
+        logits = self.match([text for text in texts for _ in range(each)], rows.ravel()).reshape(*rows.shape, 2)
+        odds = logits[:, :, 1] - logits[:, :, 0]
+        return _Found(rows, (logits[:, :, 1] + best).argmax(axis=1), (1 / (1 + np.exp(-odds))).max(axis=1).tolist())
 
-    def match(self, texts: Sequence[str], rows: Tensor) -> Tensor:
-        """ITM logits `[n, 2]` of n texts, each with a scene by its row."""
-        order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
-        logits = torch.zeros(len(texts), 2, device=rows.device)
-        for start in range(0, len(order), _ROWS):
-            at = order[start : start + _ROWS]
-            ids, mask = self._words.encode([texts[row] for row in at], first="[ENC]")
-            states = self._itm.text_encoder(
-                input_ids=ids, attention_mask=mask, encoder_hidden_states=self._tokens[rows[at]]
-            ).last_hidden_state
-            logits[at] = self._itm.itm_head(states[:, 0])
+    def match(self, texts: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> Float32:
+        """ITM logits `[n, 2]` of n texts, each with a scene by its row; texts of one length go together."""
+        order = sorted(range(len(texts)), key=lambda at: len(texts[at].split()))
+        logits = np.zeros((len(texts), 2), dtype=np.float32)
+        for start in range(0, len(order), _PAIRS):
+            at = order[start : start + _PAIRS]
+            pairs = np.array([[rows[one], number] for number, one in enumerate(at)])
+            logits[at] = self._models.matcher.match(self._tokens, [texts[one] for one in at], pairs)
         return logits
 
-    def _embed(self, texts: Sequence[str]) -> Tensor:
-        ids, mask = self._words.encode(texts)
-        states = self._itm.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        return functional.normalize(self._itm.text_proj(states[:, 0]), dim=-1)
 
-
-def pixels_of(scenes: Sequence[Scene], resolution: int) -> Tensor:
-    """Scenes as the models see files of them, drawn large and resized: `float32 [n, 3, R, R]`."""
-    size = (resolution, resolution)
-    pictures = [np.asarray(render(scene).resize(size, Image.Resampling.BICUBIC)) for scene in scenes]
-    return normalised(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2))
+def pictures_of(scenes: Sequence[Scene], reader: ImageReader) -> UInt8:
+    """Scenes as a model reads files of them, drawn large and resized: `uint8 [n, R, R, 3]`."""
+    return np.stack([reader.prepare(render(scene)) for scene in scenes])
 
 
 def rephrased(text: str) -> str:
@@ -191,11 +201,12 @@ def _unanswerable(drawn: Sequence[Quadruplet], scenes: Sequence[Scene], seed: in
         found["further twin"] += [claim_text(claim) for claim in claims if not _is_answered(claim, there)][:1]
         claim = fullest_claim(draw_held_out(rng))
         found["other scene"] += [] if _is_answered(claim, there) else [claim_text(claim)]
-        found["unknown word"].append(_with_unknown_noun(fullest_claim(one.scene), rng))
+        found["unknown word"].append(with_unknown_noun(fullest_claim(one.scene), rng))
     return found
 
 
-def _with_unknown_noun(claim: Claim, rng: random.Random) -> str:
+def with_unknown_noun(claim: Claim, rng: random.Random) -> str:
+    """The caption of a claim with a word for one of its nouns that no model here knows."""
     named = heads(claim)
     strange = rng.choice([mention for mention in named if mention >= 0])
     words = zip(claim_text(claim).split(), named, strict=True)
@@ -219,66 +230,35 @@ def _twin_choices(gallery: _Gallery, drawn: Sequence[Quadruplet], *, said: Rephr
             texts += [captions[0], captions[at], captions[at], captions[0]]
             rows += [base, base, base + at, base + at]
             kinds += [kind, kind]
-    logits = gallery.match(texts, torch.tensor(rows))[:, 1].view(-1, 2)
+    logits = gallery.match(texts, rows)[:, 1].reshape(-1, 2)
     return list(zip(kinds, (logits[:, 0] > logits[:, 1]).tolist(), strict=True))
 
 
-def _apart(itm: Any, words: Words, drawn: Sequence[Quadruplet], gallery: _Gallery, seed: int) -> dict[str, float]:
+def _apart(models: Measured, drawn: Sequence[Quadruplet], gallery: _Gallery, seed: int) -> dict[str, float]:
     """Twin choice where two nouns never met, where a noun never had its tint, and in words of another order."""
     tiers: dict[str, Tier] = {"unseen noun pairs": "nouns", "unseen tint of a noun": "tint"}
     found = {}
     for name, tier in tiers.items():
         sets = quadruplets(APART, seed=seed, tier=tier)
-        there = _Gallery(itm, words, [scene for one in sets for scene in one.scenes])
+        there = _Gallery(models, [scene for one in sets for scene in one.scenes])
         found[name] = _share(flag for _, flag in _twin_choices(there, sets))
     found["unseen phrasing"] = _share(flag for _, flag in _twin_choices(gallery, drawn[:APART], said=rephrased))
     return found
 
 
-def _captions(model: Any, words: Words, tokens: Sequence[str], pixels: Tensor) -> list[str]:
-    """Captions by greedy decoding, without the prompt."""
-    texts: list[str] = []
-    for part in torch.split(pixels, _ROWS):
-        ids, mask = words.encode([PROMPT] * len(part), first="[DEC]")
-        written = model.generate(
-            pixel_values=part.to(words.device),
-            input_ids=ids,
-            attention_mask=mask,
-            max_length=MAX_TOKENS,
-            num_beams=1,
-            do_sample=False,
-        )
-        texts += [_text(row, tokens)[len(PROMPT) :].strip() for row in written]
-    return texts
-
-
-def _answers(
-    model: Any, words: Words, tokens: Sequence[str], scenes: Sequence[Scene], pixels: Tensor, seed: int
-) -> list[tuple[str, bool]]:
-    """By what is asked about: whether the greedy answers are right, to two random questions per scene."""
+def _answers(answerer: Answerer, scenes: Sequence[Scene], seed: int) -> list[tuple[str, bool]]:
+    """By what is asked about: whether the answers are right, to two random questions per scene."""
     rng = random.Random(f"questions {seed}")
     asked = [(row, one) for row, scene in enumerate(scenes) for one in questions(scene, rng)[:2]]
-    asked.sort(key=lambda item: words.length(item[1].text))
-    right: list[tuple[str, bool]] = []
-    # Questions of one length at a time: the decoder would see padding of shorter ones.
-    for _, group in groupby(asked, key=lambda item: words.length(item[1].text)):
-        rows, some = zip(*group, strict=True)
-        ids, mask = words.encode((one.text for one in some), first="[ENC]")
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            pixel_values=pixels[list(rows)].to(words.device),
-            max_length=10,
-            num_beams=1,
-            do_sample=False,
-        )
-        right += [(one.about, _text(row, tokens) == one.answer) for row, one in zip(written, some, strict=True)]
+    pixels = pictures_of(scenes, answerer)
+    by_question: dict[str, list[tuple[int, str, str]]] = {}
+    for row, one in asked:
+        by_question.setdefault(one.text, []).append((row, one.about, one.answer))
+    right = []
+    for text, wanted in by_question.items():
+        given = answerer.answer(pixels[[row for row, _, _ in wanted]], text)
+        right += [(about, said == answer) for said, (_, about, answer) in zip(given, wanted, strict=True)]
     return right
-
-
-def _text(ids: Tensor, tokens: Sequence[str]) -> str:
-    found = [tokens[number] for number in ids.tolist()]
-    return " ".join(token for token in found if not token.startswith("[")).replace(" ##", "")
 
 
 def _says_true(text: str, scene: Scene) -> bool:

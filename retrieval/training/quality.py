@@ -107,7 +107,7 @@ def measure(models: Measured, *, sets: int = SETS, seed: int = SEED) -> Quality:
     captions = models.captioner.caption(pictures_of(scenes, models.captioner))
     return Quality(
         itc_recall_at_1=_share(right[:, 0].tolist()),
-        itc_recall_at_10=_share(right[:, :10].any(axis=1)),
+        itc_recall_at_10=_share(row.any() for row in right[:, :10]),
         itm_recall_at_1=_share(np.take_along_axis(right, found.first[:, None], axis=1)[:, 0]),
         twin_choice=_share(flag for _, flag in choices),
         answers_right=_share(flag for _, flag in answers),

@@ -240,13 +240,15 @@ class Sightline:
         recipe: Recipe | None = None,
         questions: Path | str | None = None,
         held_out: float = 0.1,
+        synthetic: bool = False,
         device: str | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Any] | None:
         """Fine-tune the model `start` on a gallery's pairs, or on questions about its pictures, into a folder.
 
-        The report says what was measured before and after; `out/model` is the model of the best epoch. The same call
-        goes on after a kill. Of several processes that torchrun started, only the first one gets the report.
+        Pairs that a model wrote are trained on, but never evaluated, where `synthetic` asks for them. The report says
+        what was measured before and after; `out/model` is the model of the best epoch. The same call goes on after a
+        kill. Of several processes that torchrun started, only the first one gets the report.
         """
         wiring = Wiring(self.settings.model_copy(update={"device": device} if device else {}), self.wiring.say)
         try:
@@ -258,6 +260,7 @@ class Sightline:
                 recipe=recipe or DEFAULTS["match"],
                 questions=questions,
                 held_out=held_out,
+                synthetic=synthetic,
                 progress=progress or Silence(),
             )
         finally:

@@ -182,7 +182,9 @@ class TrainingNotWritten(RetrievalError):
 
     def __init__(self, path: Path, error: Exception) -> None:
         self.path = path
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # Where the system's error upsets torch, torch tells of itself alone.
+        told = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = (str(told).splitlines() or [type(told).__name__])[0]
         super().__init__(
             f"{path} could not be written ({reason}); the last checkpoint is whole, the same command goes on"
         )

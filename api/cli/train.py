@@ -20,6 +20,7 @@ POSITIVE = click.IntRange(min=1)
 @click.option("--out", metavar="FOLDER", required=True, help="Where the model, the log and the checkpoints go.")
 @click.option("--task", type=click.Choice(TASKS), default="match", show_default=True, help="ITC and ITM, or one head.")
 @click.option("--questions", metavar="FILE", help="For vqa: JSONL with file or item, question and answers.")
+@click.option("--synthetic", is_flag=True, help="Train on pairs that a model wrote too; evaluate given ones alone.")
 @click.option("--epochs", type=POSITIVE, help="6, 5 or 10 by task, as BLIP.")
 @click.option("--batch", type=POSITIVE, help="Examples of a pass and process; 32, 32 or 16 by task.")
 @click.option("--accumulate", type=POSITIVE, help="Passes of an optimiser step; 1 unless set.")
@@ -45,6 +46,7 @@ def command(
     task: str,
     questions: str | None,
     held_out: float,
+    synthetic: bool,
     device: str | None,
     json_wanted: bool,
     **given: Any,
@@ -66,6 +68,7 @@ def command(
                 recipe=recipe_for(task, given),  # type: ignore[arg-type]
                 questions=questions,
                 held_out=held_out,
+                synthetic=synthetic,
                 device=device,
                 progress=bar,
             )

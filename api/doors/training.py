@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from retrieval.training.finetuning.measure import Measure
     from retrieval.training.finetuning.start import Start
 
+Pair = tuple[Item, str]
+"""A picture and a text that describes it."""
+Said = tuple[Item, str, tuple[tuple[str, float], ...]]
+"""A picture with a text, or with a question and its weighted answers."""
+
 ROLES: dict[Task, Role] = {"match": "encoder", "caption": "captioner", "vqa": "answerer"}
 LISTED_WORDS = 10
 
@@ -59,16 +65,17 @@ def train(
     recipe: Recipe,
     questions: Path | str | None,
     held_out: float,
+    synthetic: bool,
     progress: Progress,
 ) -> dict[str, Any] | None:
     """Fine-tune the model `start` into the folder `out`, and give the report that is also written there.
 
     Of several processes only the first one has a report to give. `held_out` is the share of the pictures that are not
-    trained on but evaluated after every epoch.
+    trained on but evaluated after every epoch; `synthetic` adds the pairs that a model wrote to those trained on.
     """
     from retrieval.training.finetuning.distributed import joined
 
-    _check_usage(wiring, recipe, questions, held_out)
+    _check_usage(wiring, recipe, questions, held_out, synthetic)
     place = expanded(out).resolve()
     with joined(wiring.settings.device) as team:
         if recipe.task == "match" and recipe.batch * team.size < 2:
@@ -76,11 +83,13 @@ def train(
         gallery = team.first(lambda: _gallery(wiring, target, progress))
         _check_place(place, gallery)
         pictures = _Pictures(wiring, gallery)
+        if synthetic and not pictures.written and team.is_first:
+            wiring.say(f"gallery {gallery.name} has no pairs that a model wrote: sightline bootstrap writes some")
         if recipe.task == "vqa":
             assert questions is not None
             examples = pictures.asked(expanded(questions), held_out)
         else:
-            examples = pictures.paired(held_out)
+            examples = pictures.paired(held_out, synthetic=synthetic)
         begin = team.first(lambda: _located(wiring, start, recipe.task))
         return _finetune(wiring, pictures, examples, begin, place, recipe, team, progress)
 
@@ -127,13 +136,19 @@ def _nothing(_: str) -> None:
     """Say nothing: another process says it."""
 
 
-def _check_usage(wiring: Wiring, recipe: Recipe, questions: object, held_out: float) -> None:
+def _check_usage(wiring: Wiring, recipe: Recipe, questions: object, held_out: float, synthetic: bool) -> None:
     if wiring.settings.device == "cuda" and load.device_kind() != "cuda":
         raise UsageError("device", "the device is to be cuda, but torch sees no CUDA device; say --device cpu")
     if (recipe.task == "vqa") != (questions is not None):
         raise UsageError("questions", "--task vqa needs --questions FILE, and no other task takes it")
+    if synthetic and recipe.task == "vqa":
+        raise UsageError("synthetic", "--synthetic adds pairs, but --task vqa learns from questions")
     if recipe.queue and recipe.task != "match":
         raise UsageError("queue", f"--queue belongs to ITC, which --task {recipe.task} does not have")
+    for name in ("rate", "momentum", "alpha", "dropout"):
+        value = getattr(recipe, name)
+        if not isfinite(value):
+            raise UsageError(name, f"--{name} is {value}; say a finite number")
     if not 0 <= held_out < 1:
         raise UsageError("held_out", f"--held-out is a share from 0 to below 1, not {held_out:g}")
 
@@ -174,32 +189,54 @@ def _opened(wiring: Wiring, begin: Path, recipe: Recipe, examples: Examples, *, 
 
 
 class _Pictures:
-    """A gallery's pictures with their texts, as training sees them: pictures have numbers."""
+    """A gallery's pictures with their texts, as training sees them: `pairs` were given, `written` is by a model."""
 
     def __init__(self, wiring: Wiring, gallery: Gallery) -> None:
         self._wiring, self.gallery = wiring, gallery
         with wiring.database.reading() as session:
-            pairs = items.pairs(session, gallery.id)
+            given, written = (items.pairs(session, gallery.id, (one,)) for one in (items.GIVEN, items.SYNTHETIC))
             self.by_uri = {
                 item.uri: item
                 for source in gallery.sources
                 for item in items.living(session, gallery.id, "image", source)
                 if item.state in items.FINDABLE
             }
-            found = items.by_ids(session, {item_id for pair in pairs for item_id in pair})
+            texts = items.by_ids(session, {text for text, _ in (*given, *written)})
         self.by_id = {item.id: item for item in self.by_uri.values()}
-        self.pairs = [
-            (self.by_id[image], found[text].text or "")
-            for text, image in pairs
-            if image in self.by_id and text in found and pre_caption(found[text].text or "")
-        ]
+        self.pairs = self._readable(given, texts)
+        known = set(self.pairs)
+        # What was given already, or written by two captioners, is no second example.
+        self.written = [pair for pair in dict.fromkeys(self._readable(written, texts)) if pair not in known]
 
-    def paired(self, held_out: float) -> Examples:
-        """The gallery's pairs as examples; raises NoPairs, or PairsWithoutPicture where files are missing."""
+    def _readable(self, pairs: Iterable[tuple[int, int]], texts: Mapping[int, Item]) -> list[Pair]:
+        """The pairs (text id, image id) that have a picture and words, in an order that other ids do not change."""
+        found = [
+            (self.by_id[image], texts[text].text or "")
+            for text, image in pairs
+            if image in self.by_id and text in texts and pre_caption(texts[text].text or "")
+        ]
+        return sorted(found, key=lambda pair: (pair[0].content_hash or "", pair[0].id, pair[1]))
+
+    def paired(self, held_out: float, *, synthetic: bool) -> Examples:
+        """The gallery's pairs as examples; raises NoPairs, or PairsWithoutPicture where files are missing.
+
+        What a model wrote is trained on where `synthetic` asks for it, but never evaluated.
+        """
         if not self.pairs:
+            self._check_without_given(held_out, synthetic=synthetic)
+        given: list[Said] = [(item, text, ()) for item, text in self.pairs]
+        written: list[Said] = [(item, text, ()) for item, text in self.written] if synthetic else []
+        return self._examples(given, held_out, written)
+
+    def _check_without_given(self, held_out: float, *, synthetic: bool) -> None:
+        """What a model wrote can be trained on alone, but then there is nothing to evaluate."""
+        if not self.written:
             raise NoPairs(self.gallery.name)
-        ordered = sorted(self.pairs, key=lambda pair: (pair[0].content_hash or "", pair[0].id, pair[1]))
-        return self._examples([(item, text, ()) for item, text in ordered], held_out)
+        alone = f"gallery {self.gallery.name!r} has only pairs that a model wrote"
+        if not synthetic:
+            raise UsageError("synthetic", f"{alone}: --synthetic trains on them")
+        if held_out:
+            raise UsageError("held_out", f"{alone}, which are not evaluated: --held-out 0 does without")
 
     def asked(self, path: Path, held_out: float) -> Examples:
         """The questions of a file as examples; raises BadQuestions with the line that names no picture."""
@@ -219,29 +256,35 @@ class _Pictures:
             raise BadQuestions(path, question.line, reason)
         return item
 
-    def _examples(self, found: list[tuple[Item, str, tuple[tuple[str, float], ...]]], held_out: float) -> Examples:
-        """Number the pictures by content, so that equal ones are one, and hold some out."""
-        self._check_there({item.id: item for item, _, _ in found}.values())
+    def _examples(self, found: list[Said], held_out: float, written: Iterable[Said] = ()) -> Examples:
+        """Number the pictures by content, so that equal ones are one, and hold out some of those found."""
+        taught = [said for said in written if not is_held_out(_content(said[0]), held_out)]
+        self.check_there({item.id: item for item, _, _ in (*found, *taught)}.values())
         numbers: dict[str, int] = {}
         pictures: list[Picture] = []
         parts: tuple[list[Example], list[Example]] = ([], [])
-        for item, text, answers in found:
-            content = item.content_hash or item.uri
+        for item, text, answers in (*found, *taught):
+            content = _content(item)
             if content not in numbers:
                 numbers[content] = len(pictures)
                 pictures.append(Picture(item.uri, content, partial(self._wiring.originals.open, item)))
             parts[is_held_out(content, held_out)].append(Example(numbers[content], text, answers))
         if held_out and not parts[True]:
-            few = (
-                f"--held-out {held_out:g} of {len(pictures)} pictures holds out none; raise it, or say 0 to do without"
-            )
+            count = len({_content(item) for item, _, _ in found})
+            few = f"--held-out {held_out:g} of {count} pictures holds out none; raise it, or say 0 to do without"
             raise UsageError("held_out", few)
         return Examples(tuple(pictures), tuple(parts[False]), tuple(parts[True]))
 
-    def _check_there(self, wanted: Iterable[Item]) -> None:
+    def check_there(self, wanted: Iterable[Item]) -> None:
+        """Raise PairsWithoutPicture where the file of a picture is missing or changed."""
         gone = [item.uri for item in wanted if not self._wiring.originals.is_current(item)]
         if gone:
             raise PairsWithoutPicture(self.gallery.name, len(gone), gone[0])
+
+
+def _content(item: Item) -> str:
+    """What equal pictures have in common."""
+    return item.content_hash or item.uri
 
 
 def _measure(
@@ -272,9 +315,11 @@ def _recall(
 
     The home lies in the folder of the training, and goes afterwards. Raises TrainingNotWritten where the disk is full.
     """
+    texts = _held_out_texts(pictures, examples)
+    pictures.check_there(texts)  # fewer pictures would be another measure
     shown = place / "pictures"
     if not shown.exists():
-        _show_held_out(pictures, examples, shown)
+        _show_held_out(texts, shown)
     home = place / f"home-{model.name}"
     shutil.rmtree(home, ignore_errors=True)
     changes = {"home": home, "database_url": None, "model": None, "offline": True}
@@ -307,13 +352,18 @@ def measures_of(evaluated: Evaluated) -> dict[str, float]:
     return {"mean_recall": fmean(final), **named}
 
 
-def _show_held_out(pictures: _Pictures, examples: Examples, folder: Path) -> None:
-    """Make a folder of links to the held-out pictures, with their captions."""
+def _held_out_texts(pictures: _Pictures, examples: Examples) -> dict[Item, list[str]]:
+    """The held-out pictures, each with the texts that were given."""
     held_out = {examples.pictures[example.picture].content for example in examples.validation}
     texts: dict[Item, list[str]] = {}
     for item, text in pictures.pairs:
-        if (item.content_hash or item.uri) in held_out:
+        if _content(item) in held_out:
             texts.setdefault(item, []).append(text)
+    return texts
+
+
+def _show_held_out(texts: Mapping[Item, Sequence[str]], folder: Path) -> None:
+    """Make a folder of links to pictures, with their captions."""
     folder.mkdir(parents=True)
     lines = []
     for number, (item, said) in enumerate(sorted(texts.items(), key=lambda one: one[0].id), start=1):

@@ -90,6 +90,12 @@ def read_generation(folder: Path) -> dict[str, Any]:
     return _read_object(file) if file.is_file() else {}
 
 
+def read_tokenizer(folder: Path) -> dict[str, Any]:
+    """Read what a folder states of its tokenizer; nothing where it has no tokenizer_config.json."""
+    file = folder / "tokenizer_config.json"
+    return _read_object(file) if file.is_file() else {}
+
+
 def weight_files(folder: Path) -> list[Path]:
     """List the weights of a folder, safetensors before pickles, shards in order; empty if they are not all there."""
     index = folder / "model.safetensors.index.json"

@@ -12,8 +12,11 @@ from typing import Any
 from transformers import BertTokenizer
 
 from retrieval.errors import BadCheckpoint
+from retrieval.models import hub
 
 BERT_LENGTH = 512
+LEAST_LENGTH = 3
+"""A first token, one piece and [SEP]."""
 
 _BASE_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -133,9 +136,12 @@ def read_text_length(folder: Path, *, authors: int) -> int:
 
     The published folders state 512 although the authors cut much earlier: for them it is the authors' number.
     """
-    path = folder / "tokenizer_config.json"
-    stated = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
-    return stated if isinstance(stated, int) and stated < BERT_LENGTH else authors
+    stated = hub.read_tokenizer(folder).get("model_max_length")
+    if stated is None:
+        return authors
+    if isinstance(stated, bool) or not isinstance(stated, (int, float)) or stated < LEAST_LENGTH:
+        raise BadCheckpoint(folder, "model_max_length in tokenizer_config.json is no number of tokens")
+    return int(stated) if stated < BERT_LENGTH else authors
 
 
 def _read_list(folder: Path) -> dict[str, int]:

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from retrieval.errors import TrainingBroken, TrainingDiffers, TrainingNotWritten
 from retrieval.training.rates import rate_share
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class Run:
             module.to(device)
         if (out / "checkpoint.pt").exists():
             self._resume()
+        else:
+            (out / "losses.jsonl").unlink(missing_ok=True)  # a run that was killed before its first checkpoint
 
     def finish(self, deadline: float) -> bool:
         """Train what is left of every stretch, at least a step: False where the deadline (monotonic) comes first."""
@@ -83,16 +87,52 @@ class Run:
         return all(self._finish(number, deadline) for number in range(first, len(self._plans)))
 
     def _resume(self) -> None:
-        state = torch.load(self._out / "checkpoint.pt", map_location=self._device, weights_only=True)
-        for name, module in self._kept.items():
-            module.load_state_dict(state["kept"][name])
-        self._forget_later_losses(state["stretch"], state["step"])
+        state = self._read()
+        with self._understood():
+            self._check_same(state.get("identity"))
+            for name, module in self._kept.items():
+                module.load_state_dict(state["kept"][name])
+            self._forget_later_losses(state["stretch"], state["step"])
         self._state = state
+
+    def _read(self) -> dict[str, Any]:
+        path = self._out / "checkpoint.pt"
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+        except Exception as error:  # a damaged file raises whatever its damage makes it do
+            raise TrainingBroken(self._out, f"{path} cannot be read ({type(error).__name__})") from error
+        return state
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Say in one line of a whole checkpoint, or its log, that this run can do nothing with it."""
+        try:
+            yield
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"its checkpoint is not that of such a training ({type(error).__name__})"
+            raise TrainingBroken(self._out, reason) from error
+
+    def _identity(self) -> dict[str, Any]:
+        """What has to be the same for a run to go on."""
+        steps = {f"steps of {plan.name}": plan.steps for plan in self._plans}
+        rates = {f"rate of {plan.name}": plan.rate for plan in self._plans}
+        shared = {name: getattr(self._pace, name) for name in ("seed", "warmup", "weight_decay", "clip")}
+        return {"stretches": ", ".join(self._names), **steps, **rates, **shared}
+
+    def _check_same(self, then: Mapping[str, Any] | None) -> None:
+        if then is None:  # a checkpoint of an older version does not say, and is believed
+            return
+        for name, here in self._identity().items():
+            if then.get(name) != here:
+                raise TrainingDiffers(self._out, f"{name} {then.get(name)} there, {here} here")
 
     def _forget_later_losses(self, number: int, step: int) -> None:
         """Drop from the log what a killed run had done after its last checkpoint: it is done again."""
         path = self._out / "losses.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not path.exists():
+            return
+        whole = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line without an end was torn by the kill
+        lines = [json.loads(line) for line in whole]
         kept = [line for line in lines if (self._names.index(line["stretch"]), line["step"]) < (number, step)]
         path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8", newline="\n")
 
@@ -105,8 +145,9 @@ class Run:
         optimiser = self._optimiser(stretch.trained, plan.rate)
         start = 0
         if state is not None:
-            stretch.trained.load_state_dict(state["trained"])
-            optimiser.load_state_dict(state["optimiser"])
+            with self._understood():
+                stretch.trained.load_state_dict(state["trained"])
+                optimiser.load_state_dict(state["optimiser"])
             start = state["step"]
         began = time.monotonic()
         for step, batch in zip(range(start, plan.steps), self._drawn(plan, start), strict=True):
@@ -168,6 +209,7 @@ class Run:
 
     def _save(self, number: int, step: int, stretch: Stretch, optimiser: torch.optim.AdamW) -> None:
         state = {
+            "identity": self._identity(),
             "stretch": number,
             "step": step,
             "kept": {name: module.state_dict() for name, module in self._kept.items()},
@@ -175,8 +217,13 @@ class Run:
             "optimiser": optimiser.state_dict(),
         }
         written = self._out / "checkpoint.tmp"
-        torch.save(state, written)
-        written.replace(self._out / "checkpoint.pt")
+        try:
+            with written.open("wb") as file:
+                torch.save(state, file)
+            written.replace(self._out / "checkpoint.pt")
+        except (OSError, RuntimeError) as error:  # torch turns the system's errors into its own
+            written.unlink(missing_ok=True)
+            raise TrainingNotWritten(self._out / "checkpoint.pt", error) from error
 
 
 class _Steps(torch.utils.data.Dataset[Any]):

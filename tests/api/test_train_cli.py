@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from PIL import Image, ImageDraw
 
 from api import Sightline
 from api.cli import sightline as program
+from retrieval.errors import PairsWithoutPicture
+from retrieval.training.finetuning.examples import is_held_out
+from retrieval.training.finetuning.recipe import DEFAULTS
 
 Run = Callable[..., Result]
 
@@ -140,6 +145,67 @@ def test_captions_and_answers_are_trained(
     assert sightline.ask(shapes / "0000.png", question, model=report["model"]).text
 
 
+@pytest.fixture
+def captioned(run: Run, shapes: Path) -> Path:
+    """The shapes as the gallery "shapes": half have the texts that were given, every one has a text by the model."""
+    captions = shapes / "captions.jsonl"
+    captions.write_text("".join(captions.read_text().splitlines(keepends=True)[::2]))
+    assert run("index", str(shapes), "--gallery", "shapes", "--model", "postcards").exit_code == 0
+    assert run("bootstrap", "shapes", "--write", "--threshold", "0").exit_code == 0
+    return shapes
+
+
+def without_given(run: Run, folder: Path) -> None:
+    (folder / "captions.jsonl").unlink()
+    assert run("index", str(folder), "--gallery", "shapes", "--model", "postcards").exit_code == 0
+
+
+def test_texts_that_a_model_wrote_are_trained_on_where_that_is_asked_for_and_never_evaluated(
+    run: Run, captioned: Path, tmp_path: Path
+) -> None:
+    given, both = (
+        json.loads(train(run, "shapes", tmp_path / name, "--epochs", "1", "--json", *more).stdout)
+        for name, more in (("given", []), ("both", ["--synthetic"]))
+    )
+    assert sum(given["examples"].values()) == 12
+    # The model writes a text for each of 24 pictures; what it wrote of those held out is left aside.
+    assert 12 < both["examples"]["train"] - given["examples"]["train"] < 24
+    assert both["examples"]["validation"] == given["examples"]["validation"]
+    assert both["before"] == given["before"]
+
+
+def test_a_text_that_was_given_and_is_written_too_is_one_example(run: Run, captioned: Path, tmp_path: Path) -> None:
+    options = ["--synthetic", "--held-out", "0", "--epochs", "1", "--json"]
+    every = json.loads(train(run, "shapes", tmp_path / "first", *options).stdout)["examples"]["train"]
+    assert every == 12 + 24
+    with (captioned / "captions.jsonl").open("a") as captions:
+        captions.write(json.dumps({"file": "0001.png", "texts": [written_of(run, captioned / "0001.png")]}) + "\n")
+    assert run("index", str(captioned), "--gallery", "shapes").exit_code == 0
+    assert json.loads(train(run, "shapes", tmp_path / "second", *options).stdout)["examples"]["train"] == every
+
+
+def written_of(run: Run, picture: Path) -> str:
+    return str(json.loads(run("ask", str(picture), "--model", "postcards", "--json").stdout)["text"])
+
+
+def test_a_gallery_of_written_texts_alone_is_trained_on_without_evaluation(
+    run: Run, captioned: Path, tmp_path: Path
+) -> None:
+    without_given(run, captioned)
+    out = tmp_path / "out"
+    one_line(train(run, "shapes", out), 2, "only pairs that a model wrote", "--synthetic")
+    one_line(train(run, "shapes", out, "--synthetic"), 2, "--held-out 0 does without")
+    assert not out.exists()
+    done = train(run, "shapes", out, "--synthetic", "--held-out", "0", "--epochs", "1", "--json")
+    assert json.loads(done.stdout)["examples"] == {"train": 24, "validation": 0}
+
+
+def test_a_gallery_without_written_texts_is_said_to_have_none(run: Run, shapes: Path, tmp_path: Path) -> None:
+    done = train(run, shapes, tmp_path / "out", "--synthetic", "--epochs", "1")
+    assert done.exit_code == 0, done.output
+    assert "no pairs that a model wrote" in done.stderr
+
+
 def test_the_same_command_again_tells_the_same(run: Run, shapes: Path, tmp_path: Path) -> None:
     first = train(run, shapes, tmp_path / "out", "--json")
     again = train(run, shapes, tmp_path / "out", "--json")
@@ -163,6 +229,7 @@ def test_two_processes_have_the_losses_of_one_with_the_joined_batch(
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["processes"] == 2  # one of them speaks
+    assert "FutureWarning" not in done.stderr
     one, two = (
         [json.loads(line) for line in (tmp_path / name / "losses.jsonl").read_text().splitlines()]
         for name in ("one", "two")
@@ -202,6 +269,42 @@ def test_a_pair_whose_picture_is_gone_is_named(run: Run, shapes: Path, tmp_path:
     assert train(run, shapes, tmp_path / "out").exit_code == 0  # a folder is indexed first
 
 
+class Deleting:
+    """A progress bar whose owner deletes pictures once training begins."""
+
+    def __init__(self, *pictures: Path) -> None:
+        self.pictures = pictures
+
+    def begin(self, what: str, total: int) -> None:
+        for picture in self.pictures if what == "steps" else ():
+            picture.unlink()
+
+    def advance(self, count: int) -> None:
+        pass
+
+
+def test_a_held_out_picture_that_goes_while_training_is_named_for_fewer_pictures_are_another_measure(
+    shapes: Path, sightline: Sightline, tmp_path: Path
+) -> None:
+    recipe = replace(DEFAULTS["match"], epochs=2, batch=6)
+    held_out = [path for path in sorted(shapes.glob("*.png")) if is_held_out(digest(path), 0.3)]
+    with pytest.raises(PairsWithoutPicture, match=held_out[0].name):
+        sightline.train(
+            shapes,
+            start="postcards",
+            out=tmp_path / "out",
+            recipe=recipe,
+            held_out=0.3,
+            progress=Deleting(held_out[0]),
+        )
+    assert not (tmp_path / "out" / "validation").exists()
+    assert (tmp_path / "out" / "model").is_dir()  # the start, measured before
+
+
+def digest(picture: Path) -> str:
+    return hashlib.sha256(picture.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -239,7 +342,12 @@ def test_an_item_id_names_a_picture_too(run: Run, shapes: Path, sightline: Sight
         (["--task", "vqa"], "--task vqa needs --questions FILE"),
         (["--questions", "questions.jsonl"], "no other task takes it"),
         (["--task", "caption", "--queue", "8"], "--queue belongs to ITC"),
+        (["--task", "vqa", "--questions", "questions.jsonl", "--synthetic"], "--task vqa learns from questions"),
         (["--batch", "1"], "has nothing to compare a pair with"),
+        (["--rate", "nan"], "--rate is nan"),
+        (["--queue", "8", "--alpha", "nan"], "--alpha is nan"),
+        (["--dropout", "nan"], "--dropout is nan"),
+        (["--rate", "inf"], "--rate is inf"),
         (["--held-out", "1.5"], "a share from 0 to below 1"),
         (["--held-out", "0.001"], "holds out none"),
         (["--from", "hashing"], "hashing cannot be trained"),

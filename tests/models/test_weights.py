@@ -153,3 +153,24 @@ def test_a_configuration_that_makes_no_sense_is_an_error(altered: Folder, conten
     (folder / "config.json").write_text(content)
     with pytest.raises(BadCheckpoint, match=r"config\.json"):
         opened(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "\udcff", *(f'{{"model_max_length": {value}}}' for value in ('"64"', "true", "[64]", 2, -1))]
+)
+def test_a_tokenizer_configuration_that_makes_no_sense_is_an_error(altered: Folder, content: str) -> None:
+    folder = altered()
+    (folder / "tokenizer_config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadCheckpoint, match=r"tokenizer_config\.json"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("stated", "length"), [("20", 20), ("20.0", 20), ("512", 35), ("1e30", 35), ("NaN", 35), ("null", 35)]
+)
+def test_a_text_is_as_long_as_the_folder_states_or_else_as_the_authors_cut_it(
+    altered: Folder, stated: str, length: int
+) -> None:
+    folder = altered()
+    (folder / "tokenizer_config.json").write_text(f'{{"model_max_length": {stated}}}')
+    assert opened(folder).text_length == length

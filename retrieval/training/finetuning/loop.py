@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -108,7 +109,7 @@ class _Training:
         self._scaler = torch.amp.GradScaler(run.team.device.type, enabled=recipe.precision == "fp16")
         self._model: nn.Module = self._task
         if run.team.size > 1:
-            self._model = DistributedDataParallel(self._task, broadcast_buffers=False)
+            self._model = _shared(self._task)
         self._progress = Progress()
         self._saved = time.monotonic()
         self._journal: Journal | None = None
@@ -347,6 +348,14 @@ def optimiser_for(task: AnyTask, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.rate, betas=BETAS)
+
+
+def _shared(task: AnyTask) -> DistributedDataParallel:
+    """A task whose gradients all processes share; its buffers are the same everywhere and need not travel."""
+    with warnings.catch_warnings():
+        # torch 2.13 gives the option another name, which earlier ones do not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(task, broadcast_buffers=False)
 
 
 def _number(*parts: object) -> int:

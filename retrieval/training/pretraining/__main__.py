@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from retrieval.errors import RetrievalError
 from retrieval.training.pretraining.loop import Recipe, train
 from retrieval.training.quality import Measured, measure, write_quality
 
@@ -29,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: value for name in ("seed", "steps", "itc_alone", "half") if (value := getattr(given, name)) is not None
     }
     device = _device(given.device)
-    if not train(replace(Recipe(), **stated), given.out, device=device, minutes=given.minutes, start=given.start):
+    try:
+        is_done = train(replace(Recipe(), **stated), given.out, device=device, minutes=given.minutes, start=given.start)
+    except RetrievalError as error:
+        raise SystemExit(f"pretraining: {error}") from None
+    if not is_done:
         log.info("time is over: the same command goes on")
         return
     quality = measure(Measured.open(given.out / "models"))

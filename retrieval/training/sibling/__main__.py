@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,37 +10,55 @@ from pathlib import Path
 
 import torch
 
+from retrieval.errors import RetrievalError
+from retrieval.models import hub
+from retrieval.training.quality import Measured, measure, write_quality
 from retrieval.training.sibling.lessons import Postcards
 from retrieval.training.sibling.loop import SiblingRecipe, train_sibling
 from retrieval.training.world.render import draw_ahead
+from retrieval.training.world.vocabulary import vocabulary, words
 
 log = logging.getLogger(__name__)
 
 
 def main_sibling(arguments: Sequence[str] | None = None) -> None:
-    """Train the Q-Former, the language model and the prefix on the tower of a folder, in the world of postcards."""
+    """Train the Q-Former, the language model and the prefix on the tower of a folder, in the world of postcards.
+
+    When every stretch is done, measure the two models on held-out postcards.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     given = _parse(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
     stated = {name: value for name in ("seed", "steps", "half") if (value := getattr(given, name)) is not None}
-    recipe = replace(SiblingRecipe(), **stated)
-    side = json.loads((given.tower / "itm" / "config.json").read_text(encoding="utf-8"))["vision_config"]["image_size"]
-    tokens = (given.tower / "itm" / "vocab.txt").read_text(encoding="utf-8").split()
+    try:
+        done = _train(replace(SiblingRecipe(), **stated), given)
+    except RetrievalError as error:
+        raise SystemExit(f"sibling: {error}") from None
+    if not done:
+        log.info("time is over: the same command goes on")
+        return
+    folder = given.models or given.out / "models"
+    quality = measure(Measured.open(folder))
+    write_quality(quality, folder / "quality.json")
+    log.info("%s", quality)
+
+
+def _train(recipe: SiblingRecipe, given: argparse.Namespace) -> bool:
+    side = hub.read_config(given.tower / "itm")["vision_config"]["image_size"]
     draw_ahead(side)
     name = given.device if given.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    done = train_sibling(
+    return train_sibling(
         recipe,
         given.tower,
         given.out,
         lessons=Postcards(seed=recipe.seed, resolution=side),
-        tokens=tokens,
+        tokens=vocabulary(words()),
         device=torch.device(name),
         minutes=given.minutes,
         workers=given.workers,
         models=given.models,
     )
-    log.info("done" if done else "time is over: the same command goes on")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -94,7 +94,7 @@ except TrainingNotWritten as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1
-    assert "could not be written" in done.stdout
+    assert "could not be written ([Errno 27] File too large)" in done.stdout  # not what torch makes of it
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
     found, damage = read_state(tmp_path)
     assert found is not None

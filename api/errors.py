@@ -60,6 +60,9 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
 )
 """Status code, and the field of the request that is at fault; the first row that fits counts."""
 
+WRONG_COMMAND = 2
+"""The exit code where a command asks for what cannot be."""
+
 
 def status_of(error: Exception) -> tuple[int, str | None]:
     """Give the HTTP status of a domain error and the field it is about."""
@@ -71,4 +74,4 @@ def status_of(error: Exception) -> tuple[int, str | None]:
 def exit_code(error: Exception) -> int:
     """Give the exit code of a domain error: 2 for what the user can put right in the command, 1 for the rest."""
     wrong_input = (UsageError, storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
-    return 2 if isinstance(error, (*wrong_input, retrieval.UnknownModel, retrieval.EmptyText)) else 1
+    return WRONG_COMMAND if isinstance(error, (*wrong_input, retrieval.UnknownModel, retrieval.EmptyText)) else 1

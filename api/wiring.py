@@ -61,7 +61,7 @@ class Originals:
                 item.uri, size=item.size or 0, mtime_ns=item.mtime_ns or 0, pixel_limit=self._pixel_limit
             )
         except (OriginalMissing, OriginalChanged, DecodeFailed) as error:
-            raise PictureGone(item.uri, str(error)) from error
+            raise PictureGone(item.uri, error.reason) from error
 
 
 class Wiring:

@@ -59,6 +59,7 @@ class OriginalMissing(IndexerError):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.uri = uri
+        self.reason = "missing"
 
     def __str__(self) -> str:
         return f"{self.uri} is missing"
@@ -70,6 +71,7 @@ class OriginalChanged(IndexerError):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self.uri = uri
+        self.reason = "changed since it was indexed"
 
     def __str__(self) -> str:
         return f"{self.uri} has changed since it was indexed"

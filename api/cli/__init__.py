@@ -46,12 +46,19 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, KeyboardInterrupt):
             raise
         except Exception as error:
-            from api.errors import DOMAIN, exit_code
+            from api.errors import DOMAIN, WRONG_COMMAND, exit_code
 
             if not isinstance(error, (*DOMAIN, OSError)):
                 raise
-            click.echo(f"sightline: {error}", err=True)
-            raise click.exceptions.Exit(exit_code(error)) from error
+            code = exit_code(error)
+            if code != WRONG_COMMAND or _speaks():
+                click.echo(f"sightline: {error}", err=True)
+            raise click.exceptions.Exit(code) from error
+
+
+def _speaks() -> bool:
+    """Say whether this process tells what is wrong with a command: of torchrun's, the first one of each machine."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("LOCAL_RANK") == "0"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

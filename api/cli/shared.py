@@ -49,8 +49,13 @@ def open_sightline() -> Sightline:
 
 
 def notice(line: str) -> None:
-    """Tell a person something beside the answer."""
-    click.echo(line, err=True)
+    """Tell a person something beside the answer, on a line of its own where a bar is being drawn."""
+    if "tqdm" not in sys.modules:
+        click.echo(line, err=True)
+        return
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -58,6 +59,7 @@ def command(
     """
     from retrieval.training.finetuning.recipe import recipe_for
 
+    check_momentum(given)
     sightline = open_sightline()
     try:
         with Bar() as bar:
@@ -81,6 +83,16 @@ def command(
         print_json(report)
         return
     print_report(report)
+
+
+def check_momentum(given: Mapping[str, Any]) -> None:
+    """Refuse what only momentum encoders read where there are none."""
+    from api.errors import UsageError
+
+    for name in ("momentum", "alpha"):
+        if given[name] is not None and not given["queue"]:
+            belongs = f"--{name} belongs to the momentum encoders, which --queue adds to --task match"
+            raise UsageError(name, f"{belongs}: say --queue 57600 too, or leave --{name} out")
 
 
 def print_report(report: dict[str, Any]) -> None:

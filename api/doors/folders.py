@@ -76,7 +76,7 @@ def index(
 
 def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Progress) -> Gallery:
     """Give the gallery that a folder (brought up to date first) or a name means."""
-    if not _means_folder(wiring, named):
+    if not means_folder(wiring, named):
         gallery = by_name(wiring, str(named))
         if model is not None and wiring.checkpoint(model).name != gallery.model:
             raise ModelMismatch(gallery.name, gallery.model or "none", model)
@@ -89,7 +89,7 @@ def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Pr
         return by_name(wiring, error.name)
 
 
-def _means_folder(wiring: Wiring, named: Path | str) -> bool:
+def means_folder(wiring: Wiring, named: Path | str) -> bool:
     """Tell a folder from a gallery's name: a path is a folder; where a bare word could be both, the gallery wins.
 
     The gallery of that very folder is brought up to date, so there it makes no difference.
@@ -103,7 +103,7 @@ def _means_folder(wiring: Wiring, named: Path | str) -> bool:
             return True
         if to_uri(Path(named).resolve()) in galleries.by_name(session, named).sources:
             return True
-    wiring.say(f"searching the gallery {named}; the folder of that name is ./{named}")
+    wiring.say(f"taking the gallery {named}; the folder of that name is ./{named}")
     return False
 
 

@@ -18,7 +18,8 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.results import Evaluated
 from api.wiring import Wiring
-from indexer.build import Progress
+from indexer.build import Progress, Report
+from indexer.sources.folder import captions
 from indexer.uri import from_uri, to_uri
 from retrieval.errors import BadQuestions, NoPairs, PairsWithoutPicture, TrainingNotWritten
 from retrieval.models import hub, load
@@ -44,6 +45,8 @@ Said = tuple[Item, str, tuple[tuple[str, float], ...]]
 
 ROLES: dict[Task, Role] = {"match": "encoder", "caption": "captioner", "vqa": "answerer"}
 LISTED_WORDS = 10
+LARGEST_QUEUE = 1_000_000
+"""Embeddings of a queue: BLIP's pictures and texts would take 2 GB, in memory and in every checkpoint."""
 
 
 class Silence:
@@ -80,8 +83,8 @@ def train(
     with joined(wiring.settings.device) as team:
         if recipe.task == "match" and recipe.batch * team.size < 2:
             raise UsageError("batch", "--batch 1 has nothing to compare a pair with; say 2 or more")
-        gallery = team.first(lambda: _gallery(wiring, target, progress))
-        _check_place(place, gallery)
+        gallery = team.first(lambda: _gallery(wiring, target, recipe.task, progress))
+        team.first(lambda: _check_place(place, gallery))
         pictures = _Pictures(wiring, gallery)
         if synthetic and not pictures.written and team.is_first:
             wiring.say(f"gallery {gallery.name} has no pairs that a model wrote: sightline bootstrap writes some")
@@ -123,13 +126,32 @@ def _finetune(
     return report if team.is_first else None
 
 
-def _gallery(wiring: Wiring, target: Path | str, progress: Progress) -> Gallery:
-    """Find the gallery, or make one of a folder; that it may have no model does not matter, for pairs need none."""
+def _gallery(wiring: Wiring, target: Path | str, task: Task, progress: Progress) -> Gallery:
+    """Find the gallery, or make one of a folder, where GalleryBusy is raised: half a gallery would be other pairs.
+
+    That it may have no model does not matter, for pairs need none; what is said of models is not passed on.
+    """
+    if not folders.means_folder(wiring, target):
+        return folders.by_name(wiring, str(target))
     quiet = Wiring(wiring.settings, _nothing)
     try:
-        return folders.target(quiet, target, model=None, progress=progress)
+        indexed = folders.index(quiet, target, gallery=None, model=None, progress=progress, ask_network=False)
     finally:
         quiet.close()
+    if task != "vqa":
+        _tell_left_out(wiring, expanded(target), indexed.report)
+    return folders.by_name(wiring, indexed.gallery)
+
+
+def _tell_left_out(wiring: Wiring, folder: Path, report: Report) -> None:
+    """Name the pictures that captions speak of and that could not be indexed: as an index run, training skips them."""
+    described = {one.file_uri for one in captions(folder)}
+    failed = sorted((uri, reason) for uri, reason in report.failed if uri in described)
+    if failed:
+        uri, reason = failed[0]
+        many = f"{len(failed)} pictures of pairs are left out, the first is {uri}"
+        one = f"the picture of a pair is left out: {uri}"
+        wiring.say(f"{one if len(failed) == 1 else many} ({reason})")
 
 
 def _nothing(_: str) -> None:
@@ -145,6 +167,8 @@ def _check_usage(wiring: Wiring, recipe: Recipe, questions: object, held_out: fl
         raise UsageError("synthetic", "--synthetic adds pairs, but --task vqa learns from questions")
     if recipe.queue and recipe.task != "match":
         raise UsageError("queue", f"--queue belongs to ITC, which --task {recipe.task} does not have")
+    if recipe.queue > LARGEST_QUEUE:
+        raise UsageError("queue", f"--queue is at most {LARGEST_QUEUE} (BLIP: 57600), not {recipe.queue}")
     for name in ("rate", "momentum", "alpha", "dropout"):
         value = getattr(recipe, name)
         if not isfinite(value):
@@ -277,7 +301,7 @@ class _Pictures:
 
     def check_there(self, wanted: Iterable[Item]) -> None:
         """Raise PairsWithoutPicture where the file of a picture is missing or changed."""
-        gone = [item.uri for item in wanted if not self._wiring.originals.is_current(item)]
+        gone = sorted(item.uri for item in wanted if not self._wiring.originals.is_current(item))
         if gone:
             raise PairsWithoutPicture(self.gallery.name, len(gone), gone[0])
 

@@ -42,9 +42,7 @@ def locate(checkpoint: Checkpoint, role: Role, *, offline: bool) -> Path:
         case Path() as root:
             folder = _part(root, role)
             if not _is_complete(folder):
-                raise WeightsMissing(
-                    checkpoint.name, f"looked in {folder}", "reinstall Sightline or name another folder"
-                )
+                raise WeightsMissing(checkpoint.name, f"looked in {folder}", _remedy(root))
             return folder
         case str() as repository:
             return _stored(repository) or _download(checkpoint, repository, offline=offline)
@@ -131,6 +129,13 @@ def _part(root: Path, role: Role) -> Path:
         return root
     parts = [root / part for part, roles in PARTS.items() if role in roles]
     return next((part for part in parts if (part / "config.json").is_file()), parts[0])
+
+
+def _remedy(root: Path) -> str:
+    """What to do about a folder without weights: the bundled ones came with the program."""
+    if root.is_relative_to(Path(__file__).parent):
+        return "reinstall Sightline or name another folder"
+    return "put config.json, vocab.txt and model.safetensors there, or name another folder"
 
 
 def _is_complete(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from transformers import (
     BlipForQuestionAnswering,
 )
 
+from retrieval.models.weights import fill, read_state
 from retrieval.training.tower import save_tower, share_tower
 from retrieval.training.world.vocabulary import MAX_TOKENS, tokenizer
 
@@ -61,6 +62,11 @@ def fresh_models(size: Size, tokens: Sequence[str], *, seed: int) -> Models:
             BlipForQuestionAnswering(_config(size, tokens)),
             tokens,
         )
+
+
+def inherit_start(itm: Any, folder: Path) -> None:
+    """Start a matcher from that of a folder of models; raises BadCheckpoint or BadWeights where none fits."""
+    fill(itm, read_state(folder / "itm"), folder=folder / "itm", ties={})
 
 
 def inherit_matcher(model: Any, itm: Any) -> None:

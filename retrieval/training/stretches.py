@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,7 +52,8 @@ class Plan:
 class Pace:
     """What the stretches of a run share: the optimiser's settings, the seed, and how often a checkpoint is written.
 
-    `workers` processes draw the batches.
+    `workers` processes draw the batches. `settings`, numbers and texts by name, mappings of them and lists, are what
+    else decides what a run computes: in its folder only a run with the same ones goes on.
     """
 
     seed: int
@@ -61,6 +62,12 @@ class Pace:
     clip: float
     save_every: int
     workers: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_of(recipe: Any, **more: Any) -> dict[str, Any]:
+    """The settings of a Pace by a recipe, a dataclass, and what is not in it; how often is saved decides nothing."""
+    return {name: value for name, value in {**asdict(recipe), **more}.items() if name != "save_every"}
 
 
 class Run:
@@ -117,14 +124,13 @@ class Run:
         steps = {f"steps of {plan.name}": plan.steps for plan in self._plans}
         rates = {f"rate of {plan.name}": plan.rate for plan in self._plans}
         shared = {name: getattr(self._pace, name) for name in ("seed", "warmup", "weight_decay", "clip")}
-        return {"stretches": ", ".join(self._names), **steps, **rates, **shared}
+        return {"stretches": ", ".join(self._names), **steps, **rates, **shared, **_flat(self._pace.settings)}
 
     def _check_same(self, then: Mapping[str, Any] | None) -> None:
-        if then is None:  # a checkpoint of an older version does not say, and is believed
-            return
+        said = then or {}  # what a checkpoint of an older version does not say, it is believed to be
         for name, here in self._identity().items():
-            if then.get(name) != here:
-                raise TrainingDiffers(self._out, f"{name} {then.get(name)} there, {here} here")
+            if name in said and said[name] != here:
+                raise TrainingDiffers(self._out, f"{name} {said[name]} there, {here} here")
 
     def _forget_later_losses(self, number: int, step: int) -> None:
         """Drop from the log what a killed run had done after its last checkpoint: it is done again."""
@@ -234,6 +240,17 @@ class _Steps(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, step: int) -> Any:
         return self._draw(step)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without mappings among them: {"size": {"width": 8}} is {"size width": 8}."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name} {part}": one for part, one in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _as_is(batch: Any) -> Any:

@@ -98,6 +98,8 @@ def test_a_picture_that_is_gone_or_changed_is_410(
     for name in ("a.png", "b.png", "c.png"):
         for path in ("image", "thumbnail"):
             assert problem(client.get(f"/v1/items/{ids[name]}/{path}"), 410, "id")
+            detail = client.get(f"/v1/items/{ids[name]}/{path}").json()["detail"]
+            assert detail.count(name) == 1, detail
 
 
 def test_a_thumbnail_is_small_and_made_once(

@@ -21,6 +21,7 @@ from api.cli import sightline as program
 from retrieval.errors import PairsWithoutPicture
 from retrieval.training.finetuning.examples import is_held_out
 from retrieval.training.finetuning.recipe import DEFAULTS
+from storage.lease import write_lease
 
 Run = Callable[..., Result]
 
@@ -269,6 +270,43 @@ def test_a_pair_whose_picture_is_gone_is_named(run: Run, shapes: Path, tmp_path:
     assert train(run, shapes, tmp_path / "out").exit_code == 0  # a folder is indexed first
 
 
+def test_a_folder_names_the_pictures_of_pairs_that_it_cannot_train_on(run: Run, shapes: Path, tmp_path: Path) -> None:
+    (shapes / "notes.txt").write_text("no picture, and no caption speaks of it")
+    (shapes / "0003.png").unlink()
+    done = train(run, shapes, tmp_path / "one", "--epochs", "1", "--json")
+    assert done.exit_code == 0, done.output
+    gone = "0003.png (captions.jsonl names it, but there is no such file)"
+    assert [line for line in done.stderr.splitlines() if "left out" in line] == [
+        f"the picture of a pair is left out: {shapes}/{gone}"
+    ]
+    (shapes / "0001.png").write_bytes(b"rubbish")
+    done = train(run, shapes, tmp_path / "two", "--epochs", "1", "--json")
+    (said,) = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert said.startswith(f"2 pictures of pairs are left out, the first is {shapes}/0001.png (")
+    assert sum(json.loads(done.stdout)["examples"].values()) == 22
+
+
+def test_a_run_whose_folder_has_lost_a_picture_says_so_and_keeps_what_it_has(
+    run: Run, shapes: Path, tmp_path: Path
+) -> None:
+    assert train(run, shapes, tmp_path / "out").exit_code == 0
+    before = (tmp_path / "out" / "checkpoint.pt").read_bytes()
+    (shapes / "0003.png").unlink()
+    done = train(run, shapes, tmp_path / "out")
+    one_line(done, 1, "other examples")
+    assert "the picture of a pair is left out: " in done.stderr
+    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_folder_that_is_being_indexed_is_not_trained_on_by_half(
+    run: Run, shapes: Path, sightline: Sightline, tmp_path: Path
+) -> None:
+    assert run("index", str(shapes), "--gallery", "shapes").exit_code == 0
+    with write_lease(sightline.wiring.database, sightline.gallery("shapes")):
+        one_line(train(run, shapes, tmp_path / "out"), 1, "is being written by another process")
+    assert not (tmp_path / "out").exists()
+
+
 class Deleting:
     """A progress bar whose owner deletes pictures once training begins."""
 
@@ -342,6 +380,9 @@ def test_an_item_id_names_a_picture_too(run: Run, shapes: Path, sightline: Sight
         (["--task", "vqa"], "--task vqa needs --questions FILE"),
         (["--questions", "questions.jsonl"], "no other task takes it"),
         (["--task", "caption", "--queue", "8"], "--queue belongs to ITC"),
+        (["--queue", "1000000000"], "--queue is at most 1000000 (BLIP: 57600), not 1000000000"),
+        (["--alpha", "0.4"], "--alpha belongs to the momentum encoders, which --queue adds to --task match"),
+        (["--momentum", "0.9", "--queue", "0"], "say --queue 57600 too, or leave --momentum out"),
         (["--task", "vqa", "--questions", "questions.jsonl", "--synthetic"], "--task vqa learns from questions"),
         (["--batch", "1"], "has nothing to compare a pair with"),
         (["--rate", "nan"], "--rate is nan"),
@@ -359,6 +400,17 @@ def test_what_cannot_be_is_said_before_anything_is_written(
 ) -> None:
     one_line(train(run, shapes, tmp_path / "out", *options), 2, said)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_of_torchruns_processes_the_first_one_says_what_is_wrong_with_the_command(
+    run: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, lines: int
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    done = train(run, shapes, tmp_path / "out", "--held-out", "1.5")
+    assert done.exit_code == 2
+    assert done.stderr.count("a share from 0 to below 1") == lines
 
 
 def test_a_folder_among_the_pictures_is_refused(run: Run, shapes: Path) -> None:

@@ -43,6 +43,7 @@ def test_an_original_that_is_gone_is_missing(record: FileRecord) -> None:
     with pytest.raises(OriginalMissing) as caught:
         open_original(record.uri, size=record.size, mtime_ns=record.mtime_ns)
     assert caught.value.uri == record.uri
+    assert str(caught.value) == f"{record.uri} is {caught.value.reason}"
 
 
 def test_the_pixel_limit_holds_for_originals(record: FileRecord) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.errors import TrainingBroken, TrainingDiffers, TrainingNotWritten
-from retrieval.training.stretches import Pace, Plan, Run
+from retrieval.training.stretches import Pace, Plan, Run, settings_of
 
 CPU = torch.device("cpu")
-PACE = Pace(seed=1, warmup=2, weight_decay=0.05, clip=1.0, save_every=100)
+SETTINGS = {"batches": (4, 4), "size": {"width": 2, "depth": 1}, "start": None}
+PACE = Pace(seed=1, warmup=2, weight_decay=0.05, clip=1.0, save_every=100, settings=SETTINGS)
 NAMES, STEPS = ("one", "two"), (3, 4)
 
 
@@ -120,6 +121,9 @@ def test_a_run_goes_on_without_its_log(whole: list[dict[str, Any]], tmp_path: Pa
         ({"warmup": 3}, "warmup 2 there, 3 here"),
         ({"weight_decay": 0.0}, "weight_decay 0.05 there, 0.0 here"),
         ({"clip": 2.0}, "clip 1.0 there, 2.0 here"),
+        ({"settings": {**SETTINGS, "batches": (4, 8)}}, "batches (4, 4) there, (4, 8) here"),
+        ({"settings": {**SETTINGS, "size": {"width": 3, "depth": 1}}}, "size width 2 there, 3 here"),
+        ({"settings": {**SETTINGS, "start": "ab12"}}, "start None there, ab12 here"),
     ],
 )
 def test_a_run_of_other_settings_is_refused_and_nothing_is_lost(
@@ -143,6 +147,29 @@ def test_a_checkpoint_that_says_nothing_of_its_run_is_gone_on_from(whole: list[d
     del state["identity"]
     torch.save(state, out / "checkpoint.pt")
     assert finished(out) == whole
+
+
+def test_a_checkpoint_that_does_not_say_a_setting_is_believed_to_have_it(
+    whole: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    out = begun(tmp_path / "out", steps=2)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    del state["identity"]["batches"]
+    torch.save(state, out / "checkpoint.pt")
+    assert finished(out) == whole
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A recipe of its own size, which may be saved more often or less."""
+
+    half: bool = False
+    save_every: int = 200
+    size: tuple[int, int] = (2, 3)
+
+
+def test_the_settings_of_a_recipe_are_all_that_it_states_but_how_often_is_saved() -> None:
+    assert settings_of(Spoken(), start="ab12") == {"half": False, "size": (2, 3), "start": "ab12"}
 
 
 # Broken files: one line, and what is there stays there

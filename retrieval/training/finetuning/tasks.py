@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from retrieval.models.blip import PROMPT
-from retrieval.models.preprocess import pre_caption, pre_question
+from retrieval.models.blip import PROMPT, TEXT_LENGTH
+from retrieval.models.preprocess import CAPTION_WORDS, pre_caption, pre_question
 from retrieval.models.vocabulary import Vocabulary
 from retrieval.training.finetuning.distributed import gathered
 from retrieval.training.finetuning.examples import Example
@@ -31,6 +31,8 @@ from retrieval.training.finetuning.losses import (
 from retrieval.training.finetuning.momentum import Queue, Twin
 from retrieval.training.finetuning.recipe import Recipe
 
+TRAINED_WORDS = 30
+"""Words of a caption in training (the authors' data sets of COCO and Flickr30k), where texts are no longer."""
 CAPTION_LENGTH = 40
 """Tokens of a caption in training, the prompt among them (the authors' BLIP_Decoder), where texts are no longer."""
 ANSWER_LENGTH = 35
@@ -76,14 +78,15 @@ class Model(Protocol):
 class Truth(nn.Module):
     """Which text is true of which picture, by the pairs that are known; texts have numbers, as pictures have.
 
-    Texts that a model reads alike are one text.
+    Texts that a model reads alike are one text; it reads `words` of each.
     """
 
     keys: Tensor
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Sequence[Example], *, words: int = TRAINED_WORDS) -> None:
         super().__init__()
-        texts = sorted({pre_caption(example.text) for example in examples})
+        self._words = words
+        texts = sorted({pre_caption(example.text, max_words=words) for example in examples})
         self._numbers = {text: number for number, text in enumerate(texts)}
         keys = {self._key(example.picture, self._number(example)) for example in examples}
         # A buffer, to be where the batches are; no part of a checkpoint, for it follows from the examples.
@@ -103,7 +106,7 @@ class Truth(nn.Module):
         return found
 
     def _number(self, example: Example) -> int:
-        return self._numbers[pre_caption(example.text)]
+        return self._numbers[pre_caption(example.text, max_words=self._words)]
 
     def _key(self, picture: Any, text: Any) -> Any:
         """One number for a pair of numbers, or tensors of them."""
@@ -125,7 +128,8 @@ class MatchTask(nn.Module):
         self.twin = Twin(network) if recipe.queue else None
         self.queue = Queue(recipe.queue, network.config.image_text_hidden_size) if recipe.queue else None
         self._momentum = recipe.momentum
-        self.truth = Truth(examples)
+        self._words = words_read(model)
+        self.truth = Truth(examples, words=self._words)
 
     @torch.no_grad()
     def prepare(self) -> None:
@@ -137,7 +141,7 @@ class MatchTask(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses `itc` and `itm` of this process's rows; their mean over processes is that of the joined batch."""
         device = batch.pixels.device
-        texts = [pre_caption(example.text) for example in batch.examples]
+        texts = [pre_caption(example.text, max_words=self._words) for example in batch.examples]
         ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.cls, length=self._length, device=device)
         tokens = look(self.network, batch.pixels)
         own_images, own_texts = embed(self.network, tokens, ids[batch.rows], mask[batch.rows])
@@ -224,7 +228,7 @@ class CaptionTask(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.network, self._vocabulary = model.network, model.vocabulary
-        self._length = max(CAPTION_LENGTH, model.text_length)
+        self._words, self._length = words_read(model), max(CAPTION_LENGTH, model.text_length)
         self._prompt = 1 + len(model.vocabulary.encode(PROMPT))
 
     def prepare(self) -> None:
@@ -237,7 +241,7 @@ class CaptionTask(nn.Module):
 
     def sums(self, batch: Batch, *, smoothing: float | None = None) -> tuple[Tensor, Tensor]:
         """The summed loss of each own caption `[n]`, and how many words are scored of everyone's `[n * processes]`."""
-        texts = [PROMPT + pre_caption(example.text) for example in batch.examples]
+        texts = [PROMPT + pre_caption(example.text, max_words=self._words) for example in batch.examples]
         device = batch.pixels.device
         ids, mask = padded(self._vocabulary, texts, first=self._vocabulary.dec, length=self._length, device=device)
         targets = ids.masked_fill(mask == 0, IGNORED)
@@ -302,6 +306,11 @@ def task_for(recipe: Recipe, model: Model, examples: Sequence[Example]) -> AnyTa
             return CaptionTask(model)
         case "vqa":
             return AnswerTask(model)
+
+
+def words_read(model: Model) -> int:
+    """How many words of a caption are trained on: the authors' 30, or as many as are served where texts are longer."""
+    return TRAINED_WORDS if model.text_length <= TEXT_LENGTH else CAPTION_WORDS
 
 
 def set_dropout(network: Any, share: float) -> None:

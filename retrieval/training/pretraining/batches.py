@@ -215,14 +215,19 @@ class Batches:
         ids, mask = self._words.encode((one.text for _, one in asked), first="[ENC]")
         nouns = torch.zeros_like(ids)
         for row, (_, one) in enumerate(asked):
-            self._mark_nouns(nouns[row], one.text)
+            self.mark_nouns(nouns[row], one.text)
         answers, answers_mask = self._words.encode((one.answer for _, one in asked), first="[DEC]")
         rows = torch.tensor([row for row, _ in asked])
         nothing = torch.zeros_like(ids)
         texts = Texts(ids, mask, nouns, nothing, nothing)
         return AnswerBatch(pictures, rows, texts, answers, answers_mask, where(scenes))
 
-    def _mark_nouns(self, row: Tensor, text: str) -> None:
+    def length(self, text: str) -> int:
+        """How many tokens a text has, without the special ones."""
+        return self._words.length(text)
+
+    def mark_nouns(self, row: Tensor, text: str) -> None:
+        """Write the numbers of a text's nouns at their tokens; the first token is a special one."""
         at = 1
         for word in split(text):
             pieces = self._words.pieces(word)

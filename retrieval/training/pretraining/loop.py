@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from retrieval.training.blip import Models, Size, fresh_models, inherit_matcher, open_models, save_models
+from retrieval.models.weights import digest
+from retrieval.training.blip import Models, Size, fresh_models, inherit_matcher, inherit_start, save_models
 from retrieval.training.pretraining.batches import Batches
 from retrieval.training.pretraining.phases import AnswerPhase, CaptionPhase, MatchPhase, SeePhase, Sight
-from retrieval.training.stretches import Pace, Plan, Run, Stretch
+from retrieval.training.stretches import Pace, Plan, Run, Stretch, settings_of
 from retrieval.training.world.render import draw_ahead
 from retrieval.training.world.vocabulary import Words, vocabulary, words
 
@@ -56,13 +57,19 @@ def train(
     tokens = vocabulary(words())
     models = fresh_models(recipe.size, tokens, seed=recipe.seed)
     if start is not None:
-        models.itm.load_state_dict(open_models(start).itm.state_dict())
+        inherit_start(models.itm, start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         sight = Sight(recipe.size.width)
     draw_ahead(recipe.size.resolution)
     pace = Pace(
-        recipe.seed, recipe.warmup, recipe.weight_decay, recipe.clip, save_every=recipe.save_every, workers=workers
+        recipe.seed,
+        recipe.warmup,
+        recipe.weight_decay,
+        recipe.clip,
+        save_every=recipe.save_every,
+        workers=workers,
+        settings=settings_of(recipe, start=None if start is None else digest(start / "itm")),
     )
     plans = [_plan(number, recipe, models, sight) for number in range(len(PHASES))]
     run = Run(plans, {**models.by_name(), "sight": sight}, out, device, pace)

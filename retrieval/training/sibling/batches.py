@@ -56,11 +56,15 @@ class Telling:
 
 @dataclass(frozen=True)
 class ToldPictures:
-    """Stage two: n pictures `float32 [n, 3, R, R]`, normalised; text k is about picture `rows[k]`."""
+    """Stage two: n pictures `float32 [n, 3, R, R]`, normalised; text k is about picture `rows[k]`.
+
+    `hints` are as those of pairs, for the first token, the prompt, the reply and the end.
+    """
 
     pixels: Tensor
     texts: Sequence[Telling]
     rows: Sequence[int]
+    hints: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def by_length(sequences: Sequence[Sequence[int]], at_once: int = 64) -> list[list[int]]:
@@ -72,12 +76,17 @@ def by_length(sequences: Sequence[Sequence[int]], at_once: int = 64) -> list[lis
 class Lessons(Protocol):
     """Who draws the batches; `step` counts from 0 in each stretch of training.
 
-    `hints` has the kinds of hints and how many answers there are to each.
+    `hints` has the kinds of hints of stage one and how many answers there are to each, `told_hints` those of stage two.
     """
 
     @property
     def hints(self) -> Mapping[str, int]:
         """What tokens of texts are asked about, and among how many answers."""
+        ...
+
+    @property
+    def told_hints(self) -> Mapping[str, int]:
+        """The same of what is told."""
         ...
 
     def captioned(self, step: int) -> CaptionedPictures:

@@ -64,6 +64,11 @@ class Postcards:
             **{kind: PATCH_KINDS[kind] for kind in LIKE},
         }
 
+    @property
+    def told_hints(self) -> Mapping[str, int]:
+        """Where what a word names is seen, and what it is like there."""
+        return {"where": ABSENT + 1, **{kind: PATCH_KINDS[kind] for kind in LIKE}}
+
     def captioned(self, step: int) -> CaptionedPictures:
         """Of every picture the fullest caption and another; pairs: one of them, the same made wrong, the twin's."""
         rng = self._rng("captioned", step)
@@ -125,8 +130,20 @@ class Postcards:
         scenes = twin_scenes(rng, self.told_pictures)
         texts = [self._tellings(scene, rng) for scene in scenes]
         rows = [row for row, some in enumerate(texts) for _ in some]
-        pixels = look(scenes, self.resolution).normalised()
-        return ToldPictures(pixels, [text for some in texts for text in some], rows)
+        told = [text for some in texts for text in some]
+        pictures = look(scenes, self.resolution)
+        cells = where(scenes)[rows].gather(1, self._nouns(told))
+        hints = {"where": cells, **{kind: _like(pictures.patches[kind][rows], cells) for kind in LIKE}}
+        return ToldPictures(pictures.normalised(), told, rows, hints)
+
+    def _nouns(self, texts: Sequence[Telling]) -> Tensor:
+        """The numbers of the nouns at the tokens of texts, the first token before them: `int64 [texts, t]`, else 0."""
+        spelled = [f"{text.prompt} {text.reply}".lower().replace(":", " :") for text in texts]
+        longest = 1 + max(self._reader.length(text) for text in spelled)
+        nouns = torch.zeros(len(texts), longest, dtype=torch.long)
+        for row, text in enumerate(spelled):
+            self._reader.mark_nouns(nouns[row], text)
+        return nouns
 
     def _tellings(self, scene: Scene, rng: random.Random) -> list[Telling]:
         asked = questions(scene, rng)[: self.asked]

@@ -6,11 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from retrieval.models.weights import digest
 from retrieval.training.sibling.batches import Lessons
 from retrieval.training.sibling.models import (
     Sibling,
@@ -23,7 +25,7 @@ from retrieval.training.sibling.models import (
 )
 from retrieval.training.sibling.prefix import LanguageStretch, PrefixStretch
 from retrieval.training.sibling.qformer import QFormerStretch
-from retrieval.training.stretches import Pace, Plan, Run
+from retrieval.training.stretches import Pace, Plan, Run, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,24 @@ def train_sibling(
     sibling = fresh_sibling(opened, recipe.size, tokens, seed=recipe.seed)
     log.info("weights beside the tower: %s", count_weights(sibling))
     pace = Pace(
-        recipe.seed, recipe.warmup, recipe.weight_decay, recipe.clip, save_every=recipe.save_every, workers=workers
+        recipe.seed,
+        recipe.warmup,
+        recipe.weight_decay,
+        recipe.clip,
+        save_every=recipe.save_every,
+        workers=workers,
+        settings=settings_of(recipe, tower=digest(tower / "tower"), lessons=_stated(lessons)),
     )
     run = Run(_plans(recipe, sibling, lessons), sibling.by_name(), out, device, pace)
     done = run.finish(math.inf if minutes is None else time.monotonic() + 60 * minutes)
     save_sibling(sibling, models or out / "models", tower=opened.file)
     return done
+
+
+def _stated(lessons: Lessons) -> dict[str, Any]:
+    """What lessons are: their kind, and what it was given."""
+    given: dict[str, Any] = asdict(lessons) if is_dataclass(lessons) and not isinstance(lessons, type) else {}
+    return {"kind": type(lessons).__name__, **given}
 
 
 def _plans(recipe: SiblingRecipe, sibling: Sibling, lessons: Lessons) -> list[Plan]:
@@ -100,7 +114,7 @@ def _plans(recipe: SiblingRecipe, sibling: Sibling, lessons: Lessons) -> list[Pl
             "prefix",
             prefix,
             third,
-            lambda: PrefixStretch(sibling.llm, sibling.spelling, dtype),
+            lambda: PrefixStretch(sibling.llm, sibling.spelling, dtype, hints=lessons.told_hints),
             lessons.told,
             inherit=lambda: inherit_queries(sibling.llm, sibling.itm),
         ),

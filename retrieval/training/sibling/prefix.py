@@ -7,7 +7,7 @@ layers that have never seen a prefix cannot be steered by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from retrieval.models.spelling import Spelling
 from retrieval.training.pretraining.forward import see
 from retrieval.training.sibling.batches import Telling, ToldPictures, by_length
 from retrieval.training.sibling.forward import ask, go_on
+from retrieval.training.sibling.hints import Hints, hint_heads
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class LanguageStretch:
     def losses(self, batch: Sequence[Telling], step: int) -> dict[str, Tensor]:
         """The loss of the next word."""
         texts = [Spelled(spell(text, self._spelling, self._model).ids, scored=1) for text in batch]
-        return {"language": functional.cross_entropy(*next_words(self._model, texts, self._dtype))}
+        logits, wanted, _ = next_words(self._model, texts, self._dtype)
+        return {"language": functional.cross_entropy(logits, wanted)}
 
 
 class PrefixStretch:
@@ -49,20 +51,31 @@ class PrefixStretch:
     The layers compute in `dtype`, the projections and the loss in float32.
     """
 
-    def __init__(self, model: Any, spelling: Spelling, dtype: torch.dtype) -> None:
-        self.trained: nn.Module = nn.ModuleList([model.qformer, model.language_projection, model.language_model])
+    def __init__(self, model: Any, spelling: Spelling, dtype: torch.dtype, *, hints: Mapping[str, int]) -> None:
+        self.hints = hint_heads(model.config.text_config.hidden_size, hints)
+        self.trained: nn.Module = nn.ModuleList(
+            [model.qformer, model.language_projection, model.language_model, self.hints]
+        )
         self.trained.register_parameter("query_tokens", model.query_tokens)
         self._model, self._spelling, self._dtype = model, spelling, dtype
 
     def losses(self, batch: ToldPictures, step: int) -> dict[str, Tensor]:
-        """The loss of every word of the replies."""
+        """The loss of every word of the replies; the same by replies, so that short answers weigh; and the hints."""
         device = self._model.query_tokens.device
         with torch.no_grad():
             tokens = see(self._model.vision_model, batch.pixels.to(device), self._dtype)
         prefix = self._model.language_projection(ask(self._model, tokens)[-1].float())
         texts = [spell(text, self._spelling, self._model) for text in batch.texts]
         rows = torch.tensor(batch.rows, device=device)
-        return {"prefix": functional.cross_entropy(*next_words(self._model, texts, self._dtype, prefix, rows))}
+        hinted = Hints(self.hints, batch.hints)
+        logits, wanted, texts_of = next_words(self._model, texts, self._dtype, prefix, rows, hinted)
+        each = functional.cross_entropy(logits, wanted, reduction="none")
+        lengths = torch.bincount(texts_of, minlength=len(texts))
+        return {
+            "words": each.mean(),
+            "replies": (each / lengths[texts_of]).sum() / len(texts),
+            **hinted.losses(),
+        }
 
 
 def next_words(
@@ -71,14 +84,16 @@ def next_words(
     dtype: torch.dtype,
     prefix: Tensor | None = None,
     rows: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Logits `[k, words]` of the k words that are scored, in no order, and the words themselves `int64 [k]`.
+    hinted: Hints | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits `[k, words]` of the k words that are scored, in no order, the words and the texts they are of, `int64 [k]`.
 
     Text i goes on from the prefix `rows[i]` of `prefix [n, v, width]`, or from nothing. The layers compute in `dtype`.
+    `hinted` gets the states of all texts before the last layer.
     """
     language, embed = model.language_model, model.get_input_embeddings()
     before = [] if prefix is None else go_on(language, prefix.to(dtype))
-    logits, wanted = [], []
+    logits, wanted, texts_of = [], [], []
     for some in by_length([text.ids for text in texts]):
         ids, mask = padded(
             [texts[row].ids for row in some], pad=model.config.text_config.pad_token_id, device=_on(model)
@@ -86,10 +101,14 @@ def next_words(
         starts = torch.tensor([texts[row].scored for row in some], device=ids.device)
         scored = mask.bool() & (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
         behind = None if rows is None else rows[torch.tensor(some, device=rows.device)]
-        states = go_on(language, embed(ids).to(dtype), before, behind)[-1]
+        *_, earlier, states = go_on(language, embed(ids).to(dtype), before, behind)
         logits.append(language.lm_head(states[:, :-1][scored[:, 1:]].float()))
         wanted.append(ids[scored])
-    return torch.cat(logits), torch.cat(wanted)
+        numbers = torch.tensor(some, device=ids.device)
+        texts_of.append(numbers[:, None].expand_as(ids)[scored])
+        if hinted is not None:
+            hinted.add(earlier, numbers)
+    return torch.cat(logits), torch.cat(wanted), torch.cat(texts_of)
 
 
 def spell(text: Telling, spelling: Spelling, model: Any) -> Spelled:

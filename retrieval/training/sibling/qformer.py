@@ -17,10 +17,11 @@ from retrieval.models.blip2 import QFORMER_EPS
 from retrieval.models.network import padded
 from retrieval.models.preprocess import pre_caption
 from retrieval.models.vocabulary import Vocabulary
-from retrieval.training.losses import IGNORED, hard_negatives, matching_loss
+from retrieval.training.losses import hard_negatives, matching_loss
 from retrieval.training.pretraining.forward import see
 from retrieval.training.sibling.batches import CaptionedPictures, by_length
 from retrieval.training.sibling.forward import ask, compare, read, tell
+from retrieval.training.sibling.hints import Hints, hint_heads
 
 HARDNESS = 0.1  # temperature at which negatives are drawn by similarity
 HINTED = 2  # layers whose texts are asked what the hints ask, the last but one and those before it
@@ -51,8 +52,7 @@ class QFormerStretch:
         self, model: Any, vocabulary: Vocabulary, dtype: torch.dtype, *, hints: Mapping[str, int], seed: int
     ) -> None:
         self.word_head = WordHead(model.embeddings.word_embeddings)
-        width = model.config.qformer_config.hidden_size
-        self.hints = nn.ModuleDict({kind: nn.Linear(width, answers) for kind, answers in hints.items()})
+        self.hints = hint_heads(model.config.qformer_config.hidden_size, hints)
         self.log_temperature = nn.Parameter(torch.tensor(0.07).log())
         self.trained: nn.Module = nn.ModuleList([_without_tower(model), self.word_head, self.hints])
         self.trained.register_parameter("query_tokens", model.query_tokens)
@@ -112,7 +112,7 @@ class QFormerStretch:
         # A batch in which everything is true has no negative: what was drawn then is labelled as what it is.
         matches = torch.tensor(pairs.matches, device=rows.device)
         labels = torch.cat([matches, truth[choosing, texts[choosing]], truth[pictures[chosen], chosen]]).long()
-        logits, wanted, hinted = [], [], _Hints(self.hints, pairs.hints)
+        logits, wanted, hinted = [], [], Hints(self.hints, pairs.hints)
         for some, ids, mask in self._batched(asked):
             queries, read_texts = compare(self._model, tokens, shown[some], ids, mask)
             logits.append(self._model.itm_head(queries.float()).mean(dim=1))
@@ -145,32 +145,6 @@ class QFormerStretch:
         for some in by_length(sequences):
             ids, mask = padded([sequences[row] for row in some], pad=self._vocabulary.pad, device=str(device))
             yield torch.tensor(some, device=device), ids, mask
-
-
-class _Hints:
-    """Gathers the tokens of a batch that have hints; the loss of a kind is the mean over its tokens."""
-
-    def __init__(self, heads: nn.ModuleDict, labels: Mapping[str, Tensor]) -> None:
-        self._heads, self._labels = heads, labels
-        self._logits: dict[str, list[Tensor]] = {kind: [] for kind in heads}
-        self._wanted: dict[str, list[Tensor]] = {kind: [] for kind in heads}
-
-    def add(self, states: Tensor, rows: Tensor) -> None:
-        """States `[k, s, width]` of the texts `rows [k]`; those beyond the labels have none."""
-        for kind, labels in self._labels.items():
-            labelled = (rows < len(labels)).nonzero()[:, 0]
-            labels = labels.to(rows.device)[rows[labelled], : states.shape[1]]
-            there = labels != IGNORED
-            self._logits[kind].append(self._heads[kind](states[labelled, : labels.shape[1]][there].float()))
-            self._wanted[kind].append(labels[there])
-
-    def losses(self) -> dict[str, Tensor]:
-        """By kind; no loss of a kind without tokens."""
-        found = {}
-        for kind in self._labels:
-            logits, wanted = torch.cat(self._logits[kind]), torch.cat(self._wanted[kind])
-            found[kind] = functional.cross_entropy(logits, wanted, reduction="sum") / max(len(wanted), 1)
-        return found
 
 
 def greatest_cosines(images: Tensor, texts: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from retrieval.models.preprocess import normalise, resize
 from retrieval.training.finetuning.examples import Example, Examples
 from retrieval.training.finetuning.recipe import Recipe, Task
 from retrieval.training.finetuning.start import Start, open_start
-from retrieval.training.finetuning.tasks import AnswerTask, Batch, CaptionTask, MatchTask, Truth, task_for
+from retrieval.training.finetuning.tasks import AnswerTask, Batch, CaptionTask, MatchTask, Truth, task_for, words_read
 
 Make = Callable[[Task], Examples]
 
@@ -62,16 +62,43 @@ def test_texts_are_cut_where_the_served_model_cuts_them(folders: dict[Task, Path
     folder = shutil.copytree(folders["match"], tmp_path / "long")
     (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 44}))
     start = open_start("match", folder, name="tiny")
-    found = [Example(number, 38 * "it " + word) for number, word in enumerate(("red", "blue"))]
+    found = [Example(number, 19 * "it, " + word) for number, word in enumerate(("red", "blue"))]
     pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
     task = MatchTask(start, recipe(), found).eval()
     model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny")
     images = torch.tensor(model.encode_images(pixels)[:, 0])
     logits = images @ torch.tensor(model.encode_texts([one.text for one in found])).T / 0.07
-    assert abs(logits[0, 0] - logits[0, 1]) > 1e-3  # the last word is read
+    assert abs(logits[0, 0] - logits[0, 1]) > 1e-3  # the last word, which is the 39th token, is read
     expected = (cross_entropy(logits, torch.arange(2)) + cross_entropy(logits.T, torch.arange(2))) / 2
     loss = task(Batch(normalise(pixels), found, slice(0, 2), 0.0, seed=1))["itc"]
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+LONG = 29 * "it " + "red"
+
+
+def test_texts_that_differ_after_thirty_words_are_one_text_to_training() -> None:
+    found = [Example(0, LONG), Example(1, f"{LONG} blue")]
+    assert Truth(found).between(*Truth(found).numbers(found)).all()
+
+
+@pytest.mark.parametrize("task", ["match", "caption"])
+def test_training_reads_thirty_words_of_a_caption(folders: dict[Task, Path], task: Task) -> None:
+    start = open_start(task, folders[task], name="tiny")
+    pixels = torch.zeros(2, 3, 32, 32)
+    losses = []
+    for text in (LONG, f"{LONG} blue green", LONG.replace("red", "blue")):
+        found = [Example(0, text), Example(1, "dark")]
+        module = task_for(recipe(task), start, found).eval()
+        losses.append(sum(module(Batch(pixels, found, slice(0, 2), 0.0, seed=1)).values()).item())
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_model_of_longer_texts_is_trained_on_more_words(folders: dict[Task, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(folders["match"], tmp_path / "long")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 44}))
+    assert words_read(open_start("match", folders["match"], name="tiny")) == 30
+    assert words_read(open_start("match", folder, name="tiny")) == 50
 
 
 def test_itc_without_a_queue_is_the_formula_over_the_batch(start: Start, examples: Make) -> None:

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from retrieval.errors import BadWeights, TrainingDiffers
 from retrieval.training.blip import Size, open_models
+from retrieval.training.pretraining.__main__ import main
 from retrieval.training.pretraining.loop import PHASES, Recipe, train
 
 CPU = torch.device("cpu")
@@ -65,6 +68,47 @@ def test_a_run_can_begin_with_the_matcher_of_another(tmp_path: Path) -> None:
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     # The models are kept in half precision, so a round trip loses what that loses.
     assert all(torch.equal(one[name].half(), two[name].half()) for name in one if name.startswith("itm "))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batches": (4, 4, 8, 4)}, "batches (4, 4, 4, 4) there, (4, 4, 8, 4) here"),
+        ({"half": True}, "half False there, True here"),
+        ({"itc_alone": 0.0}, "itc_alone 0.5 there, 0.0 here"),
+        ({"size": replace(TINY, embedding=4)}, "size embedding 8 there, 4 here"),
+    ],
+)
+def test_a_run_of_another_recipe_is_refused_by_the_name_of_what_differs(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    train(RECIPE, tmp_path, device=CPU, minutes=0)
+    with pytest.raises(TrainingDiffers) as raised:
+        train(replace(RECIPE, **changes), tmp_path, device=CPU)
+    assert f"({said})" in str(raised.value)
+
+
+def test_a_run_of_another_start_is_refused(tmp_path: Path) -> None:
+    train(RECIPE, tmp_path / "one", device=CPU, minutes=0)
+    train(RECIPE, tmp_path / "two", device=CPU, minutes=0)
+    with pytest.raises(TrainingDiffers, match=r"\(start None there, "):
+        train(RECIPE, tmp_path / "two", device=CPU, start=tmp_path / "one" / "models")
+
+
+@pytest.mark.timeout(30)
+def test_a_start_that_is_not_there_is_one_line_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nowhere/itm cannot be used: it holds no weights") as raised:
+        main(["--out", str(tmp_path / "out"), "--start", "nowhere", "--device", "cpu"])
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_start_of_another_size_is_one_line(tmp_path: Path) -> None:
+    train(RECIPE, tmp_path / "one", device=CPU, minutes=0)
+    larger = replace(RECIPE, size=replace(TINY, width=32))
+    with pytest.raises(BadWeights, match="of another shape") as raised:
+        train(larger, tmp_path / "two", device=CPU, start=tmp_path / "one" / "models")
+    assert "\n" not in str(raised.value)
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Halves:
     count: int = 6
     seed: int = 1
     hints = MappingProxyType({"side": 2})  # of a colour: whether it is right of the other
+    told_hints = MappingProxyType({"side": 2})
 
     def captioned(self, step: int) -> CaptionedPictures:
         pictures = self._pictures("captioned", step)
@@ -62,7 +63,10 @@ class Halves:
     def told(self, step: int) -> ToldPictures:
         pictures = self._pictures("told", step)
         texts = [telling for picture in pictures for telling in _tellings(picture)]
-        return ToldPictures(_pixels(pictures), texts, [row for row in range(self.count) for _ in range(2)])
+        sides = torch.tensor([[*[IGNORED] * 4, 0, IGNORED, 1], [IGNORED] * 7]).repeat(self.count, 1)
+        return ToldPictures(
+            _pixels(pictures), texts, [row for row in range(self.count) for _ in range(2)], {"side": sides}
+        )
 
     def _pictures(self, kind: str, step: int) -> list[tuple[str, str]]:
         rng = random.Random(f"{self.seed} {kind} {step}")

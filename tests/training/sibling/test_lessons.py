@@ -102,3 +102,18 @@ def test_a_step_gives_the_same_lesson_again(lessons: Postcards, batches: list[Ca
     assert again.captions == batches[3].captions
     assert again.pairs.texts == batches[3].pairs.texts
     assert torch.equal(again.pixels, batches[3].pixels)
+
+
+def test_what_is_told_says_where_its_nouns_are_seen(lessons: Postcards) -> None:
+    batch = lessons.told(0)
+    assert set(batch.hints) == set(lessons.told_hints)
+    seen = 0
+    for row, text in enumerate(batch.texts):
+        tokens = ["[DEC]", *tokens_of(f"{text.prompt} {text.reply}".replace(":", " :").lower())[1:-1]]
+        labels = batch.hints["where"][row].tolist()
+        assert set(labels[len(tokens) :]) <= {IGNORED}
+        for token, label in zip(tokens, labels, strict=False):
+            named = NOUN_OF.get(token) or NOUN_OF.get(SINGULAR_OF.get(token, ""))
+            assert (label == IGNORED) or named or token in ("##s", "##es") or token in SINGULAR_OF
+            seen += label not in (IGNORED, ABSENT)
+    assert seen > 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from retrieval.errors import TrainingDiffers
 from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval
 from retrieval.training.sibling.loop import SiblingRecipe, train_sibling
 
@@ -134,3 +136,22 @@ def test_half_precision_computes_the_same_losses_roughly(
     for one, other in zip(losses(tmp_path / "whole"), losses(tmp_path / "half"), strict=True):
         for name in one.keys() - {"stretch", "step"}:
             assert one[name] == pytest.approx(other[name], rel=0.05)
+
+
+@pytest.mark.parametrize("what", ["half", "size", "lessons", "tower"])
+def test_a_run_of_another_recipe_is_refused_by_the_name_of_what_differs(
+    recipe: SiblingRecipe, tower_folder: Path, tmp_path: Path, lessons: Any, tokens: list[str], what: str
+) -> None:
+    train(recipe, tower_folder, tmp_path / "run", lessons, tokens, minutes=0)
+    other = shutil.copytree(tower_folder, tmp_path / "parent")
+    file = other / "tower" / "model.safetensors"
+    save_file({name: -weight for name, weight in load_file(file).items()}, file)
+    changed = {
+        "half": (replace(recipe, half=True), tower_folder, lessons),
+        "size": (replace(recipe, size=replace(recipe.size, embedding=8)), tower_folder, lessons),
+        "lessons": (recipe, tower_folder, replace(lessons, count=7)),
+        "tower": (recipe, other, lessons),
+    }
+    now, tower, taught = changed[what]
+    with pytest.raises(TrainingDiffers, match=rf"\({what}"):
+        train(now, tower, tmp_path / "run", taught, tokens)

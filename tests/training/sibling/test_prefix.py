@@ -27,12 +27,13 @@ def test_the_reply_and_its_end_are_scored_and_the_prompt_is_not(sibling: Sibling
     assert (names[0][one.scored], names[1][other.scored]) == ("red", "red")
 
 
-def test_the_prefix_loss_is_the_mean_over_the_words_of_replies(sibling: Sibling, lessons: Any) -> None:
+def test_the_losses_are_means_over_words_and_over_replies(sibling: Sibling, lessons: Any) -> None:
     batch = lessons.told(0)
     batch = replace(batch, texts=[*batch.texts[:-1], Telling("a photo of", "red right green left blue")])
-    loss = PrefixStretch(sibling.llm, sibling.spelling, FINE).losses(batch, 0)["prefix"]
+    losses = PrefixStretch(sibling.llm, sibling.spelling, FINE, hints=lessons.told_hints).losses(batch, 0)
     model = sibling.llm
     total, count = 0.0, 0
+    by_reply = []
     with torch.no_grad():
         tokens = model.vision_model(batch.pixels).last_hidden_state
         prefix = model.language_projection(query_states(model, tokens))
@@ -44,12 +45,32 @@ def test_the_prefix_loss_is_the_mean_over_the_words_of_replies(sibling: Sibling,
             at = torch.arange(spelled.scored, ids.shape[1])
             total += cross_entropy(logits[at - 1], ids[0, at], reduction="sum").item()
             count += len(at)
-    assert loss.item() == pytest.approx(total / count, abs=1e-5)
+            by_reply.append(cross_entropy(logits[at - 1], ids[0, at]).item())
+    assert losses["words"].item() == pytest.approx(total / count, abs=1e-5)
+    assert losses["replies"].item() == pytest.approx(sum(by_reply) / len(by_reply), abs=1e-5)
+
+
+def test_hints_are_asked_at_their_tokens_before_the_last_layer(sibling: Sibling, lessons: Any) -> None:
+    """The captions of the pictures have a hint at each of their two colours, the questions have none."""
+    batch, model = lessons.told(0), sibling.llm
+    stretch = PrefixStretch(model, sibling.spelling, FINE, hints=lessons.told_hints)
+    found = stretch.losses(batch, 0)["side"]
+    wanted = []
+    with torch.no_grad():
+        prefix = model.language_projection(query_states(model, model.vision_model(batch.pixels).last_hidden_state))
+        for text, row in list(zip(batch.texts, batch.rows, strict=True))[::2]:
+            ids = torch.tensor([spell(text, sibling.spelling, model).ids])
+            embedded = torch.cat([prefix[row : row + 1], model.get_input_embeddings()(ids)], dim=1)
+            hidden = model.language_model(inputs_embeds=embedded, output_hidden_states=True).hidden_states
+            states = hidden[-2][0, prefix.shape[1] :]
+            logits = stretch.hints["side"](states[[4, 6]])
+            wanted.append(cross_entropy(logits, torch.tensor([0, 1])).item())
+    assert found.item() == pytest.approx(sum(wanted) / len(wanted), abs=1e-5)
 
 
 def test_stage_two_trains_queries_projection_and_language_but_no_tower(sibling: Sibling, lessons: Any) -> None:
-    stretch = PrefixStretch(sibling.llm, sibling.spelling, FINE)
-    stretch.losses(lessons.told(0), 0)["prefix"].backward()
+    stretch = PrefixStretch(sibling.llm, sibling.spelling, FINE, hints={})
+    stretch.losses(replace(lessons.told(0), hints={}), 0)["words"].backward()
     own = {id(weight) for weight in stretch.trained.parameters()}
     for name, weight in sibling.llm.named_parameters():
         assert (id(weight) in own) == (not name.startswith("vision_model.")), name

@@ -6,7 +6,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from random import Random
 
 import torch
 from torch import Tensor
@@ -86,7 +85,12 @@ class Postcards:
         )
 
     def _pairs(
-        self, scenes: Sequence[Scene], full: Sequence[Claim], some: Sequence[Claim], pictures: Pictures, rng: Random
+        self,
+        scenes: Sequence[Scene],
+        full: Sequence[Claim],
+        some: Sequence[Claim],
+        pictures: Pictures,
+        rng: random.Random,
     ) -> Pairs:
         own = [one if rng.random() < 0.5 else other for one, other in zip(full, some, strict=True)]
         false = [corrupt(claim, scene, rng) for claim, scene in zip(own, scenes, strict=True)]

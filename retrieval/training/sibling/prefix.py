@@ -86,7 +86,7 @@ def next_words(
     rows: Tensor | None = None,
     hinted: Hints | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits `[k, words]` of the k words that are scored, in no order, the words and the texts they are of, `int64 [k]`.
+    """Logits `[k, words]` of the k words that are scored, in no order; the words and their texts, both `int64 [k]`.
 
     Text i goes on from the prefix `rows[i]` of `prefix [n, v, width]`, or from nothing. The layers compute in `dtype`.
     `hinted` gets the states of all texts before the last layer.

@@ -1,4 +1,4 @@
-"""Heads that are thrown away: at the words of a text they are asked where what it names is seen, and what it is like."""
+"""Heads that are thrown away: at the words of a text they ask where what it names is seen, and what it is like."""
 
 from __future__ import annotations
 

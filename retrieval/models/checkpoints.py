@@ -42,18 +42,6 @@ class Checkpoint:
     download_bytes: int | None = None
 
 
-SIBLING = Checkpoint(
-    "postcards-blip2",
-    "blip2",
-    BUNDLED / "postcards-blip2",
-    ("encoder", "matcher", "captioner", "answerer"),
-    image_size=144,
-    licence="BSD-3-Clause",
-    text_length=64,
-    captioner="postcards-blip2",
-    answerer="postcards-blip2",
-)
-
 # Sizes: parameters x 4 bytes; the generating files hold the tied word embeddings twice.
 _ROWS = (
     Checkpoint(
@@ -66,6 +54,17 @@ _ROWS = (
         text_length=64,
         captioner="postcards",
         answerer="postcards",
+    ),
+    Checkpoint(
+        "postcards-blip2",
+        "blip2",
+        BUNDLED / "postcards-blip2",
+        ("encoder", "matcher", "captioner", "answerer"),
+        image_size=144,
+        licence="BSD-3-Clause",
+        text_length=64,
+        captioner="postcards-blip2",
+        answerer="postcards-blip2",
     ),
     Checkpoint(
         "blip-itm-base-coco",
@@ -150,7 +149,6 @@ _ROWS = (
         licence="BSD-3-Clause",
         protocol="itc",
     ),
-    *([SIBLING] if (BUNDLED / "postcards-blip2").is_dir() else []),  # until its weights are bundled
 )
 
 CHECKPOINTS: Mapping[str, Checkpoint] = {row.name: row for row in _ROWS}

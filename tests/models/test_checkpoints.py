@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from retrieval.errors import BadCheckpoint, RoleMissing, UnknownModel, WeightsMissing
 from retrieval.models import hub
-from retrieval.models.checkpoints import CHECKPOINTS, companion, resolve
+from retrieval.models.checkpoints import BUNDLED, CHECKPOINTS, companion, resolve
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
 
 COCO = CHECKPOINTS["blip-itm-base-coco"]
@@ -70,7 +71,9 @@ def test_every_companion_is_a_row_that_can_do_it() -> None:
 
 
 def test_an_unknown_name_is_told_what_would_be_right() -> None:
-    with pytest.raises(UnknownModel, match=r"postcards, blip-itm-base-coco.*folder.*organisation/name"):
+    with pytest.raises(
+        UnknownModel, match=r"postcards, postcards-blip2, blip-itm-base-coco.*folder.*organisation/name"
+    ):
         resolve("clip")
 
 
@@ -190,5 +193,13 @@ def test_an_id_that_cannot_be_looked_up_offline_says_so() -> None:
 def test_a_local_folder_without_weights_says_where_it_looked(altered: Callable[..., Path]) -> None:
     folder = altered()
     (folder / "model.safetensors").unlink()
-    with pytest.raises(WeightsMissing, match=str(folder)):
+    with pytest.raises(WeightsMissing, match=str(folder)) as caught:
         load_encoder(resolve(str(folder)))
+    assert "reinstall" not in str(caught.value)
+    assert "put config.json, vocab.txt and model.safetensors there" in str(caught.value)
+
+
+def test_bundled_weights_that_are_missing_are_a_matter_of_installing() -> None:
+    gone = replace(CHECKPOINTS["postcards"], source=BUNDLED / "nothing")
+    with pytest.raises(WeightsMissing, match="reinstall Sightline"):
+        load_encoder(gone)

@@ -15,7 +15,7 @@ from retrieval.training.world.vocabulary import Words, vocabulary, words
 
 BUNDLED = Path(retrieval.models.__file__).parent / "bundled"
 FOLDER = BUNDLED / "postcards"
-SETS = 100
+SETS = {"postcards": 100, "postcards-blip2": 50}
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,19 @@ def models() -> Models:
     return open_models(FOLDER)
 
 
-@pytest.fixture(scope="module")
-def quality() -> Quality:
-    return measure(Measured.open("postcards"), sets=SETS)
+@pytest.fixture(scope="module", params=SETS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def card() -> Quality:
-    return read_quality(FOLDER / "quality.json")
+def quality(name: str) -> Quality:
+    return measure(Measured.open(name), sets=SETS[name])
+
+
+@pytest.fixture(scope="module")
+def card(name: str) -> Quality:
+    return read_quality(BUNDLED / name / "quality.json")
 
 
 def test_the_first_stage_finds_the_quadruplet_and_hesitates_within_it(quality: Quality) -> None:
@@ -43,9 +48,10 @@ def test_reranking_decides_between_twins(quality: Quality) -> None:
     assert quality.twin_choice >= 0.85
 
 
-def test_captions_and_answers_are_true(quality: Quality) -> None:
-    assert quality.captions_true >= 0.80
-    assert quality.answers_right >= 0.85
+def test_captions_and_answers_are_true(quality: Quality, name: str) -> None:
+    captions, answers = {"postcards": (0.80, 0.85), "postcards-blip2": (0.45, 0.85)}[name]
+    assert quality.captions_true >= captions
+    assert quality.answers_right >= answers
 
 
 def test_what_no_picture_shows_is_believed_less(quality: Quality) -> None:
@@ -53,17 +59,17 @@ def test_what_no_picture_shows_is_believed_less(quality: Quality) -> None:
 
 
 def test_the_card_s_numbers_are_those_of_the_shipped_weights(quality: Quality, card: Quality) -> None:
-    # A fifth of the quadruplets: a share near 0.9 moves by about 0.015 from sample to sample.
-    for name in ("itc_recall_at_10", "itm_recall_at_1", "twin_choice", "captions_true", "answers_right", "auroc"):
-        assert getattr(quality, name) == pytest.approx(getattr(card, name), abs=0.05)
+    # A fifth of the quadruplets or a tenth: a share near 0.9 moves by about 0.015 or 0.02 from sample to sample.
+    for row in ("itc_recall_at_10", "itm_recall_at_1", "twin_choice", "captions_true", "answers_right", "auroc"):
+        assert getattr(quality, row) == pytest.approx(getattr(card, row), abs=0.05)
 
 
-def test_the_card_names_the_numbers(card: Quality) -> None:
-    text = (FOLDER / "README.md").read_text(encoding="utf-8")
-    stored = json.loads((FOLDER / "quality.json").read_text(encoding="utf-8"))
+def test_the_card_names_the_numbers(card: Quality, name: str) -> None:
+    text = (BUNDLED / name / "README.md").read_text(encoding="utf-8")
+    stored = json.loads((BUNDLED / name / "quality.json").read_text(encoding="utf-8"))
     assert stored["quadruplets"] == 500
-    for name, value in vars(card).items():
-        rows = {f"`{name}`": value} if isinstance(value, float) else value
+    for measured, value in vars(card).items():
+        rows = {f"`{measured}`": value} if isinstance(value, float) else value
         for row, share in rows.items():
             assert f"| {row} | {share:.3f} |" in text
 

@@ -67,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/postcards-blip2"), help="checkpoint, log and models")
     parser.add_argument("--models", type=Path, help="where the two folders shall stay; OUT/models unless given")
     parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
-    parser.add_argument("--steps", type=_steps, help="steps of qformer, language and prefix: 6000,1500,5000")
+    parser.add_argument("--steps", type=_steps, help="steps of qformer, language and prefix: 4500,1500,9000")
     parser.add_argument("--seed", type=int, help="of weights, scenes and texts")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -38,7 +38,7 @@ class SiblingRecipe:
     """
 
     seed: int = 1
-    steps: tuple[int, int, int] = (6000, 1500, 5000)
+    steps: tuple[int, int, int] = (4500, 1500, 9000)
     rates: tuple[float, float, float] = (1e-3, 1e-3, 1e-3)
     warmup: int = 100
     weight_decay: float = 0.05

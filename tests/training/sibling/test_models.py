@@ -18,7 +18,7 @@ from retrieval.errors import WeightsMissing
 from retrieval.models import hub, weights
 from retrieval.models.blip import BlipRetrieval
 from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval
-from retrieval.models.checkpoints import SIBLING, resolve
+from retrieval.models.checkpoints import CHECKPOINTS, resolve
 from retrieval.models.load import load_captioner, load_encoder
 from retrieval.training.sibling.models import (
     PREFIX,
@@ -105,8 +105,12 @@ def test_the_saved_sibling_does_what_the_trained_one_did(saved: Path, sibling: S
 
 def test_a_saved_sibling_plays_all_roles(saved: Path) -> None:
     described = resolve(str(saved / "sibling"))
-    assert (described.family, described.image_size, described.roles) == ("blip2", 32, SIBLING.roles)
-    checkpoint = replace(SIBLING, source=saved / "sibling")
+    assert (described.family, described.image_size, described.roles) == (
+        "blip2",
+        32,
+        CHECKPOINTS["postcards-blip2"].roles,
+    )
+    checkpoint = replace(CHECKPOINTS["postcards-blip2"], source=saved / "sibling")
     encoder = load_encoder(checkpoint, device="cpu", offline=True)
     assert (encoder.vectors, encoder.dimension) == (3, 16)
     pixels = np.zeros((2, 32, 32, 3), dtype=np.uint8)

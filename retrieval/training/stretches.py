@@ -64,6 +64,12 @@ class Pace:
     workers: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, recipe: Any, *, workers: int, **more: Any) -> Pace:
+        """The pace of a recipe, a dataclass that has these settings among others; `more` is what else decides."""
+        shared = {name: getattr(recipe, name) for name in ("seed", "warmup", "weight_decay", "clip", "save_every")}
+        return cls(**shared, workers=workers, settings=settings_of(recipe, **more))
+
 
 def settings_of(recipe: Any, **more: Any) -> dict[str, Any]:
     """The settings of a Pace by a recipe, a dataclass, and what is not in it; how often is saved decides nothing."""

@@ -13,7 +13,7 @@ from retrieval.models.weights import digest
 from retrieval.training.blip import Models, Size, fresh_models, inherit_matcher, inherit_start, save_models
 from retrieval.training.pretraining.batches import Batches
 from retrieval.training.pretraining.phases import AnswerPhase, CaptionPhase, MatchPhase, SeePhase, Sight
-from retrieval.training.stretches import Pace, Plan, Run, Stretch, settings_of
+from retrieval.training.stretches import Pace, Plan, Run, Stretch
 from retrieval.training.world.render import draw_ahead
 from retrieval.training.world.vocabulary import Words, vocabulary, words
 
@@ -62,15 +62,7 @@ def train(
         torch.manual_seed(recipe.seed)
         sight = Sight(recipe.size.width)
     draw_ahead(recipe.size.resolution)
-    pace = Pace(
-        recipe.seed,
-        recipe.warmup,
-        recipe.weight_decay,
-        recipe.clip,
-        save_every=recipe.save_every,
-        workers=workers,
-        settings=settings_of(recipe, start=None if start is None else digest(start / "itm")),
-    )
+    pace = Pace.of(recipe, workers=workers, start=None if start is None else digest(start / "itm"))
     plans = [_plan(number, recipe, models, sight) for number in range(len(PHASES))]
     run = Run(plans, {**models.by_name(), "sight": sight}, out, device, pace)
     done = run.finish(math.inf if minutes is None else time.monotonic() + 60 * minutes)

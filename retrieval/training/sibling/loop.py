@@ -25,7 +25,7 @@ from retrieval.training.sibling.models import (
 )
 from retrieval.training.sibling.prefix import LanguageStretch, PrefixStretch
 from retrieval.training.sibling.qformer import QFormerStretch
-from retrieval.training.stretches import Pace, Plan, Run, settings_of
+from retrieval.training.stretches import Pace, Plan, Run
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +71,7 @@ def train_sibling(
     opened = Tower.open(tower)
     sibling = fresh_sibling(opened, recipe.size, tokens, seed=recipe.seed)
     log.info("weights beside the tower: %s", count_weights(sibling))
-    pace = Pace(
-        recipe.seed,
-        recipe.warmup,
-        recipe.weight_decay,
-        recipe.clip,
-        save_every=recipe.save_every,
-        workers=workers,
-        settings=settings_of(recipe, tower=digest(tower / "tower"), lessons=_stated(lessons)),
-    )
+    pace = Pace.of(recipe, workers=workers, tower=digest(tower / "tower"), lessons=_stated(lessons))
     run = Run(_plans(recipe, sibling, lessons), sibling.by_name(), out, device, pace)
     done = run.finish(math.inf if minutes is None else time.monotonic() + 60 * minutes)
     save_sibling(sibling, models or out / "models", tower=opened.file)

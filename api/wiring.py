@@ -20,7 +20,7 @@ from retrieval.models import hub, load
 from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint, companion, resolve
 from retrieval.models.roles import Answerer, Captioner, Encoder
 from retrieval.pictures import ImageTokens
-from retrieval.search import Reranker
+from retrieval.rerank import Reranker
 from storage import schema
 from storage.blobs import Blobs
 from storage.db import Database
@@ -216,7 +216,9 @@ class Wiring:
     def _reranker(self, checkpoint: Checkpoint, *, device: str | None, offline: bool) -> Reranker:
         matcher = load.load_matcher(checkpoint, device=device, offline=offline)
         cache_bytes, batch = self.settings.token_cache_bytes, self.batch(checkpoint)
-        return Reranker(matcher, ImageTokens(matcher, self.originals, cache_bytes=cache_bytes, batch=batch))
+        return Reranker(
+            matcher, ImageTokens(matcher, self.originals, cache_bytes=cache_bytes, batch=batch), checkpoint.protocol
+        )
 
     def _once(self, role: str, checkpoint: Checkpoint, loader: Callable[..., Model]) -> Model:
         device = None if self.settings.device == "auto" else self.settings.device

@@ -10,8 +10,8 @@ from PIL.Image import Image
 from retrieval.errors import EmptyText
 from retrieval.first_stage import find, similarities
 from retrieval.join import join
-from retrieval.models.roles import Encoder, Matcher
-from retrieval.rerank import Judged, rerank_texts, unjudged
+from retrieval.models.roles import Encoder
+from retrieval.rerank import Judged, Reranker, rerank_texts, unjudged
 from retrieval.texts import require_words
 from retrieval.types import Candidate, Hit
 from storage import items
@@ -24,25 +24,25 @@ def lookup(
     image: Image,
     snapshot: Snapshot,
     encoder: Encoder,
-    matcher: Matcher | None,
+    reranker: Reranker | None,
     *,
     k: int,
     candidates: int,
 ) -> list[Hit]:
     """Find the k texts of a snapshot that describe a picture best."""
     embedding = encoder.encode_images(encoder.prepare(image)[None])
-    found = find(embedding, snapshot, max(k, candidates) if matcher else k)[0]
+    found = find(embedding, snapshot, max(k, candidates) if reranker else k)[0]
     known = items.by_ids(session, [candidate.item_id for candidate in found])
     living = [candidate for candidate in found if candidate.item_id in known]
     texts = {candidate.item_id: known[candidate.item_id].text or "" for candidate in living}
-    return join(_judge(image, living, texts, matcher)[:k], known)
+    return join(_judge(image, living, texts, reranker)[:k], known)
 
 
 def lookup_among(
     image: Image,
     texts: Sequence[str],
     encoder: Encoder,
-    matcher: Matcher | None,
+    reranker: Reranker | None,
     *,
     k: int,
     candidates: int,
@@ -57,9 +57,9 @@ def lookup_among(
     require_words(texts)
     embedding = encoder.encode_images(encoder.prepare(image)[None])[0]
     scores = similarities(embedding, encoder.encode_texts(texts)[:, None, :])
-    best = np.argsort(-scores, kind="stable")[: max(k, candidates) if matcher else k]
+    best = np.argsort(-scores, kind="stable")[: max(k, candidates) if reranker else k]
     found = [Candidate(int(i) + 1, float(scores[i]), rank) for rank, i in enumerate(best, start=1)]
-    judged = _judge(image, found, dict(enumerate(texts, start=1)), matcher)
+    judged = _judge(image, found, dict(enumerate(texts, start=1)), reranker)
     return [
         Hit(
             id=one.candidate.item_id,
@@ -75,7 +75,8 @@ def lookup_among(
     ]
 
 
-def _judge(image: Image, found: Sequence[Candidate], texts: dict[int, str], matcher: Matcher | None) -> list[Judged]:
-    if matcher is None:
+def _judge(image: Image, found: Sequence[Candidate], texts: dict[int, str], reranker: Reranker | None) -> list[Judged]:
+    if reranker is None:
         return unjudged(found)
-    return rerank_texts(matcher.image_tokens(matcher.prepare(image)[None]), found, texts, matcher)
+    matcher = reranker.matcher
+    return rerank_texts(matcher.image_tokens(matcher.prepare(image)[None]), found, texts, reranker)

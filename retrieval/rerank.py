@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retrieval.models.checkpoints import Scoring
 from retrieval.models.roles import Matcher
 from retrieval.pictures import ImageTokens
 from retrieval.types import Candidate, Float32
@@ -15,12 +16,25 @@ from storage.items import Item
 
 
 @dataclass(frozen=True)
+class Reranker:
+    """A matcher, where it gets image tokens from, and how its logit becomes the score that orders a page."""
+
+    matcher: Matcher
+    tokens: ImageTokens
+    scoring: Scoring
+
+
+@dataclass(frozen=True)
 class Judged:
-    """A candidate and what the matcher said of it: None where it was not asked or could not see the picture."""
+    """A candidate and what the matcher said of it: None where it was not asked or could not see the picture.
+
+    `score` is what judged candidates are ordered by.
+    """
 
     candidate: Candidate
     logit: float | None = None
     match_probability: float | None = None
+    score: float | None = None
     stale: bool = False
 
 
@@ -30,46 +44,59 @@ def unjudged(candidates: Sequence[Candidate]) -> list[Judged]:
 
 
 def rerank_images(
-    text: str, candidates: Sequence[Candidate], items: Mapping[int, Item], matcher: Matcher, tokens: ImageTokens
+    text: str, candidates: Sequence[Candidate], items: Mapping[int, Item], reranker: Reranker
 ) -> list[Judged]:
     """Order images by how well the ITM head thinks they match a text; stale ones keep null scores and come last."""
     logits: dict[int, Float32] = {}
     wanted = [items[candidate.item_id] for candidate in candidates if candidate.item_id in items]
-    for some, stack in tokens.of(wanted):
+    for some, stack in reranker.tokens.of(wanted):
         pairs = np.stack([np.arange(len(some)), np.zeros(len(some), dtype=np.int64)], axis=1)
-        logits.update(zip((item.id for item in some), matcher.match(stack, [text], pairs), strict=True))
-    return order([_judge(candidate, logits.get(candidate.item_id)) for candidate in candidates])
+        logits.update(zip((item.id for item in some), reranker.matcher.match(stack, [text], pairs), strict=True))
+    return order([_judge(candidate, logits.get(candidate.item_id), reranker.scoring) for candidate in candidates])
 
 
 def rerank_texts(
-    tokens: Float32, candidates: Sequence[Candidate], texts: Mapping[int, str], matcher: Matcher
+    tokens: Float32, candidates: Sequence[Candidate], texts: Mapping[int, str], reranker: Reranker
 ) -> list[Judged]:
     """Order texts by how well they match one picture's tokens `float32 [1, t, c]`."""
     if not candidates:
         return []
     asked = [texts[candidate.item_id] for candidate in candidates]
     pairs = np.stack([np.zeros(len(asked), dtype=np.int64), np.arange(len(asked))], axis=1)
-    logits = matcher.match(tokens, asked, pairs)
-    return order([_judge(candidate, logit) for candidate, logit in zip(candidates, logits, strict=True)])
+    logits = reranker.matcher.match(tokens, asked, pairs)
+    return order([_judge(one, logit, reranker.scoring) for one, logit in zip(candidates, logits, strict=True)])
 
 
 def order(judged: Sequence[Judged]) -> list[Judged]:
-    """Put judged candidates first, by match logit plus ITC similarity; ties keep the order of the first stage.
-
-    The sum is the score of BLIP's and BLIP-2's evaluation (salesforce/BLIP train_retrieval.py, `evaluation`).
-    """
+    """Put judged candidates first, by score; ties keep the order of the first stage."""
 
     def key(one: Judged) -> tuple[bool, float, int]:
-        score = 0.0 if one.logit is None else one.logit + one.candidate.similarity
-        return one.logit is None, -score, one.candidate.rank
+        return one.score is None, -(one.score or 0.0), one.candidate.rank
 
     return sorted(judged, key=key)
 
 
-def _judge(candidate: Candidate, logits: Float32 | None) -> Judged:
+def score_of(logit: float, similarity: float, scoring: Scoring) -> float:
+    """Make the score of a candidate from its match logit and its ITC cosine, as the matcher's authors do.
+
+    "itm" is the logit alone (salesforce/ALBEF Retrieval.py, `evaluation`), "itm+itc" adds the raw cosine
+    (salesforce/BLIP train_retrieval.py, `evaluation`; salesforce/LAVIS `compute_sim_matrix`).
+    """
+    match scoring:
+        case "itm":
+            return logit
+        case "itm+itc":
+            return logit + similarity
+        case "itc":
+            raise ValueError("a model without a matcher scores no candidates")
+
+
+def _judge(candidate: Candidate, logits: Float32 | None, scoring: Scoring) -> Judged:
     if logits is None:
         return Judged(candidate, stale=True)
-    return Judged(candidate, logit=float(logits[1]), match_probability=match_probability(logits))
+    logit = float(logits[1])
+    score = score_of(logit, candidate.similarity, scoring)
+    return Judged(candidate, logit=logit, match_probability=match_probability(logits), score=score)
 
 
 def match_probability(logits: Float32) -> float:

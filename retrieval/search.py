@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval.errors import EmptyText
 from retrieval.first_stage import find
 from retrieval.join import join
-from retrieval.models.roles import Encoder, Matcher
-from retrieval.pictures import ImageTokens
-from retrieval.rerank import rerank_images, unjudged
+from retrieval.models.roles import Encoder
+from retrieval.rerank import Reranker, rerank_images, unjudged
 from retrieval.texts import require_words
 from retrieval.types import Candidate, Float32, Hit, Query
 from storage import items, words
 from storage.db import Session
 from storage.snapshots import Snapshot
-
-
-@dataclass(frozen=True)
-class Reranker:
-    """A matcher and where it gets the image tokens from."""
-
-    matcher: Matcher
-    tokens: ImageTokens
 
 
 def search(
@@ -48,7 +38,7 @@ def search(
     known = items.by_ids(session, [candidate.item_id for candidate in found])
     if reranker is None or query.text is None:
         return join(unjudged(found)[:k], known)
-    return join(rerank_images(query.text, found, known, reranker.matcher, reranker.tokens)[:k], known)
+    return join(rerank_images(query.text, found, known, reranker)[:k], known)
 
 
 def search_many(

@@ -10,7 +10,8 @@ from api.results import Page
 from api.wiring import Wiring
 from retrieval.errors import NoModel, NoTexts
 from retrieval.lookup import lookup, lookup_among
-from retrieval.search import Reranker, search, search_many, search_names
+from retrieval.rerank import Reranker
+from retrieval.search import search, search_many, search_names
 from retrieval.texts import require_words
 from retrieval.types import Hit, Query
 from storage import galleries
@@ -91,7 +92,7 @@ def lookup_page(
             picture,
             snapshot,
             encoder,
-            reranker.matcher if reranker else None,
+            reranker,
             k=k,
             candidates=candidates or wiring.depth(gallery),
         )
@@ -120,7 +121,7 @@ def lookup_page_among(
         read(wiring, image),
         texts,
         encoder,
-        reranker.matcher if reranker else None,
+        reranker,
         k=k,
         candidates=candidates or len(texts),
         origin=origin,

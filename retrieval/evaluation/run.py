@@ -6,7 +6,7 @@ Every query goes through the first stage and the rerank that serve users; there 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -16,8 +16,7 @@ from retrieval.errors import NoPairs
 from retrieval.evaluation.measures import recalls
 from retrieval.first_stage import find, vectors_of
 from retrieval.models.roles import Encoder
-from retrieval.rerank import Judged, rerank_images, rerank_texts, unjudged
-from retrieval.search import Reranker
+from retrieval.rerank import Judged, Reranker, rerank_images, rerank_texts, unjudged
 from storage import items
 from storage.db import Session
 from storage.snapshots import Snapshot
@@ -35,6 +34,14 @@ class Direction:
     after: dict[str, float] | None
 
 
+Record = Callable[[str, int, Sequence[Judged]], None]
+"""Told what a query found: the direction, the query's item id, and the page in the last order that was made."""
+
+
+def forget(direction: str, query: int, page: Sequence[Judged]) -> None:
+    """Record nothing."""
+
+
 def run(
     session: Session,
     images: Snapshot,
@@ -47,6 +54,7 @@ def run(
     seed: int,
     synthetic: bool,
     advance: Callable[[int], None],
+    record: Record = forget,
 ) -> list[Direction]:
     """Measure recall from text to image and from image to text.
 
@@ -70,7 +78,7 @@ def run(
         embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]
         pages = find(embeddings, images, candidates)
         after = [
-            rerank_images(known[i].text or "", page, known, reranker.matcher, reranker.tokens) if reranker else []
+            rerank_images(known[i].text or "", page, known, reranker) if reranker else []
             for i, page in zip(some, pages, strict=True)
         ]
         return {i: (unjudged(page), new) for i, page, new in zip(some, pages, after, strict=True)}
@@ -85,12 +93,12 @@ def run(
             for batch, tokens in reranker.tokens.of([known[i] for i in some]):
                 for row, item in enumerate(batch):
                     one = tokens[row : row + 1]
-                    after[item.id] = rerank_texts(one, by_id[item.id], wording, reranker.matcher)
+                    after[item.id] = rerank_texts(one, by_id[item.id], wording, reranker)
         return {i: (unjudged(page), after[i]) for i, page in zip(some, pages, strict=True)}
 
     return [
-        _measure("text->image", from_text, right_images, reranker, queries, seed, advance),
-        _measure("image->text", from_image, right_texts, reranker, queries, seed, advance),
+        _measure("text->image", from_text, right_images, reranker, queries, seed, advance, record),
+        _measure("image->text", from_image, right_texts, reranker, queries, seed, advance, record),
     ]
 
 
@@ -114,6 +122,7 @@ def _measure(
     queries: int | None,
     seed: int,
     advance: Callable[[int], None],
+    record: Record,
 ) -> Direction:
     chosen = sorted(right)
     if queries is not None and queries < len(chosen):
@@ -124,6 +133,7 @@ def _measure(
         some = chosen[start : start + BATCH]
         for query, (first, second) in ask(some).items():
             before[query], after[query] = _ids(first), _ids(second)
+            record(name, query, second if reranker else first)
         advance(len(some))
     qrels = {query: right[query] for query in chosen}
     return Direction(name, len(chosen), recalls(before, qrels), recalls(after, qrels) if reranker else None)

@@ -13,30 +13,43 @@ from retrieval.models import hub
 
 Family = Literal["blip", "blip2", "hashing"]
 Role = Literal["encoder", "matcher", "captioner", "answerer"]
-Scoring = Literal["blip", "itc"]
+Scoring = Literal["itm", "itm+itc", "itc"]
 
 BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class Released:
+    """Files that the authors offer at their own addresses.
+
+    `addresses` are the weights, a second one where the vision tower is a file of its own; `config` is what the
+    weights cannot say; `vocabulary` is the Hugging Face id whose vocab.txt the texts are spelt with.
+    """
+
+    addresses: tuple[str, ...]
+    config: Mapping[str, Any]
+    vocabulary: str = "google-bert/bert-base-uncased"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """One row of the table, or the description of a model from outside it.
 
-    `source` is a local folder, a Hugging Face id, or None where there are no weights. `roles` are what its own
+    `source` is a local folder or file, a Hugging Face id, files of the authors, or None where there are no weights. `roles` are what its own
     weights can do; `captioner` and `answerer` name the companions that do the rest (or the row itself).
-    `protocol` says how the score of a candidate is made: "blip" (BLIP and BLIP-2) adds the ITC cosine to the match
-    logit, "itc" has no match logit. `image_size` is the side in pixels, `text_length` the most tokens of a text,
+    `protocol` says how the score of a candidate is made: "itm" by the match logit alone (ALBEF), "itm+itc" by the logit
+    and the ITC cosine (BLIP, BLIP-2), "itc" has no match logit. `image_size` is the side in pixels, `text_length` the most tokens of a text,
     `download_bytes` the size of the weights file.
     """
 
     name: str
     family: Family
-    source: Path | str | None
+    source: Path | str | Released | None
     roles: tuple[Role, ...]
     image_size: int
     licence: str
     text_length: int = 35
-    protocol: Scoring = "blip"
+    protocol: Scoring = "itm+itc"
     captioner: str | None = None
     answerer: str | None = None
     download_bytes: int | None = None

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import math
 
-from retrieval.rerank import Judged, order, unjudged
+import pytest
+
+from retrieval.models.checkpoints import Scoring
+from retrieval.rerank import Judged, order, score_of, unjudged
 from retrieval.types import Candidate
 
 A, B, C = Candidate(1, 0.9, 1), Candidate(2, 0.8, 2), Candidate(3, 0.7, 3)
 
 
+def judged(candidate: Candidate, logit: float, scoring: Scoring = "itm+itc") -> Judged:
+    return Judged(candidate, logit=logit, score=score_of(logit, candidate.similarity, scoring))
+
+
 def test_the_order_is_by_match_logit_plus_similarity() -> None:
-    judged = [Judged(A, logit=0.0), Judged(B, logit=0.15), Judged(C, logit=0.35)]
-    assert [one.candidate.item_id for one in order(judged)] == [3, 2, 1]
-    assert [one.candidate.item_id for one in order([Judged(A, logit=0.0), Judged(C, logit=0.19)])] == [1, 3]
+    three = [judged(A, 0.0), judged(B, 0.15), judged(C, 0.35)]
+    assert [one.candidate.item_id for one in order(three)] == [3, 2, 1]
+    assert [one.candidate.item_id for one in order([judged(A, 0.0), judged(C, 0.19)])] == [1, 3]
+
+
+def test_albef_s_order_is_by_the_match_logit_alone() -> None:
+    page = [judged(A, 0.0, "itm"), judged(B, 0.05, "itm"), judged(C, 0.04, "itm")]
+    assert [one.candidate.item_id for one in order(page)] == [2, 3, 1]
+    with pytest.raises(ValueError, match="without a matcher"):
+        score_of(0.0, 0.9, "itc")
 
 
 def test_a_stale_picture_keeps_null_scores_and_comes_last() -> None:
-    judged = order([Judged(A, stale=True), Judged(B, logit=-9.0)])
-    assert [one.candidate.item_id for one in judged] == [2, 1]
-    assert judged[1].logit is None
+    page = order([Judged(A, stale=True), judged(B, -9.0)])
+    assert [one.candidate.item_id for one in page] == [2, 1]
+    assert page[1].logit is None
 
 
 def test_without_a_matcher_the_order_is_the_first_stage_s() -> None:
@@ -28,7 +42,7 @@ def test_without_a_matcher_the_order_is_the_first_stage_s() -> None:
 
 def test_equal_scores_keep_the_order_of_the_first_stage() -> None:
     twin = Candidate(9, 0.9, 2)
-    assert [one.candidate.item_id for one in order([Judged(twin, logit=1.0), Judged(A, logit=1.0)])] == [1, 9]
+    assert [one.candidate.item_id for one in order([judged(twin, 1.0), judged(A, 1.0)])] == [1, 9]
 
 
 def test_the_match_probability_is_the_softmax_of_both_logits() -> None:
@@ -36,8 +50,8 @@ def test_the_match_probability_is_the_softmax_of_both_logits() -> None:
 
     from retrieval.rerank import _judge
 
-    judged = _judge(A, np.array([1.0, 2.0], dtype=np.float32))
-    assert judged.match_probability is not None
-    assert math.isclose(judged.match_probability, math.exp(2) / (math.exp(1) + math.exp(2)), rel_tol=1e-6)
-    extreme = _judge(A, np.array([-500.0, 500.0], dtype=np.float32))
+    one = _judge(A, np.array([1.0, 2.0], dtype=np.float32), "itm")
+    assert one.match_probability is not None
+    assert math.isclose(one.match_probability, math.exp(2) / (math.exp(1) + math.exp(2)), rel_tol=1e-6)
+    extreme = _judge(A, np.array([-500.0, 500.0], dtype=np.float32), "itm")
     assert extreme.match_probability == 1.0

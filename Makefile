@@ -24,7 +24,7 @@ serve: install ## start the service on this machine
 
 test: lint ## lint, types, import rules, then the tests without stress and gpu
 	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not stress and not gpu"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not stress and not gpu and not weights"
 
 stress: install ## kill loops and load
 	@echo "== pytest, stress"

@@ -46,8 +46,12 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (retrieval.NoTexts, 409, "texts"),
     (retrieval.NoPairs, 409, "name"),
     (retrieval.RoleMissing, 409, "name"),
+    (retrieval.NotRun, 409, "name"),
+    (retrieval.FeaturesMissing, 422, "model"),
     (retrieval.NoModel, 409, "name"),
     (retrieval.WeightsMissing, 503, None),
+    (retrieval.WeightsChanged, 503, None),
+    (retrieval.DownloadFailed, 503, None),
     (retrieval.PictureGone, 410, "id"),
     (retrieval.RetrievalError, 400, None),
     (indexing.DecodeFailed, 422, "image"),
@@ -73,5 +77,7 @@ def status_of(error: Exception) -> tuple[int, str | None]:
 
 def exit_code(error: Exception) -> int:
     """Give the exit code of a domain error: 2 for what the user can put right in the command, 1 for the rest."""
-    wrong_input = (UsageError, storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
-    return WRONG_COMMAND if isinstance(error, (*wrong_input, retrieval.UnknownModel, retrieval.EmptyText)) else 1
+    wrong_name = (storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
+    wrong_model = (retrieval.UnknownModel, retrieval.NotRun, retrieval.FeaturesMissing)
+    wrong_input = (UsageError, retrieval.EmptyText, *wrong_name, *wrong_model)
+    return WRONG_COMMAND if isinstance(error, wrong_input) else 1

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """The model of new galleries: a name, a Hugging Face id or a folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What models run on; auto takes a GPU where there is one."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What models compute in on a GPU; on a CPU it is float32. A gallery keeps the one that it was made with."""
     offline: bool = False
     """Never ask the network for weights."""
     pixel_limit: int = Field(default=100_000_000, gt=0)

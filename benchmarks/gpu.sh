@@ -11,5 +11,7 @@ print("device:", torch.cuda.get_device_name(0), "torch", torch.__version__)
 PY
 echo "== image encoding and ITM on the GPU against the CPU"
 "$python" benchmarks/gpu_against_cpu.py
+echo "== half precision against float32 on the GPU"
+"$python" benchmarks/precision.py
 echo "== GPU tests"
 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/models tests/storage

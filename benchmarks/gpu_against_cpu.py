@@ -12,8 +12,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from retrieval.models.checkpoints import resolve
 from retrieval.models.load import device_kind, load_matcher
+from retrieval.models.resolve import resolve
 
 PICTURES, REPEATS = 256, 5
 
@@ -30,7 +30,8 @@ def main() -> None:
     if device_kind() != "cuda":
         print("skipped: no CUDA device here")
         return
-    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 96, 96, 3), dtype=np.uint8)
+    side = resolve("postcards").image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
     texts = ["three apples left of a red car", "a yellow boat above a tree at night"]
     pairs = np.stack([np.arange(PICTURES), np.arange(PICTURES) % 2], axis=1)
     models = {device: load_matcher(resolve("postcards"), device=device) for device in ("cpu", "cuda")}

@@ -36,6 +36,25 @@ class RoleMissing(RetrievalError):
         super().__init__(f"the model {model} has no {role}")
 
 
+class FeaturesMissing(RetrievalError):
+    """A model was asked for features that its family does not have; `instead` says what it has."""
+
+    def __init__(self, model: str, what: str, instead: str) -> None:
+        self.model = model
+        self.what = what
+        self.instead = instead
+        super().__init__(f"the model {model} has no {what}: {instead}")
+
+
+class NotRun(RetrievalError):
+    """A checkpoint that is known, but cannot be run here."""
+
+    def __init__(self, model: str, why: str) -> None:
+        self.model = model
+        self.why = why
+        super().__init__(f"{model} cannot be run: {why}")
+
+
 class NoModel(RetrievalError):
     """A gallery that is searched by names and captions was asked for what needs a model."""
 
@@ -53,6 +72,30 @@ class WeightsMissing(RetrievalError):
         self.looked = looked
         self.remedy = remedy
         super().__init__(f"the weights of {model} are missing: {looked}; {remedy}")
+
+
+class DownloadFailed(RetrievalError):
+    """A file could not be had from its address; the remedy says what became of what was received."""
+
+    def __init__(self, address: str, reason: str, remedy: str) -> None:
+        self.address = address
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"downloading {address} failed: {reason}; {remedy}")
+
+
+class WeightsChanged(RetrievalError):
+    """A downloaded weights file is not what it was at its first use (`record` says so), or not what its name says."""
+
+    def __init__(self, file: Path, *, found: str, expected: str, record: Path | None) -> None:
+        self.file = file
+        self.found = found
+        self.expected = expected
+        self.record = record
+        source = "its name in the hub's cache says" if record is None else "at its first use it was"
+        otherwise = "" if record is None else f", or delete {record} if the change was meant"
+        remedy = f"delete it and download it again{otherwise}"
+        super().__init__(f"the weights file {file} has the SHA-256 {found}, but {source} {expected}: {remedy}")
 
 
 class BadCheckpoint(RetrievalError):

@@ -13,6 +13,12 @@ from api import Sightline
 Paint = Callable[..., Path]
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads and the digests of what was downloaded: none of the machine's are read, and none are left behind."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder that settings read from the environment point to."""

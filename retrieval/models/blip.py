@@ -9,17 +9,11 @@ question states of the text's width and not the vision's.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import normalize
 from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
@@ -30,24 +24,23 @@ from transformers import (
 from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel
 
 from retrieval.errors import BadCheckpoint
-from retrieval.models import hub, weights
+from retrieval.models import hub, material
+from retrieval.models.authors import Kind
 from retrieval.models.network import (
-    PAIRS_AT_ONCE,
     TEXT_SIZES,
-    TEXTS_AT_ONCE,
     VISION_SIZES,
     Sighted,
-    as_array,
     as_tensor,
-    best_device,
-    joined,
     padded,
     pick,
+    placed,
 )
 from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_question
 from retrieval.models.preprocess import spaced_punctuation as spaced
-from retrieval.models.vocabulary import Vocabulary, read_text_length
-from retrieval.types import Float32, UInt8
+from retrieval.models.retriever import Retriever
+from retrieval.models.roles import Precision
+from retrieval.models.vocabulary import Vocabulary
+from retrieval.types import UInt8
 
 # Raise by one whenever the embeddings of an unchanged weights file change.
 ENCODER_REVISION = 1
@@ -60,19 +53,24 @@ TEXT_EPS = 1e-12
 TEXT_HEADS = 12
 VOCABULARY_ROWS = 30524
 
+_CLASSES: Mapping[str, Callable[[Any], Any]] = {
+    "blip": BlipForImageTextRetrieval,
+    "blip-caption": BlipForConditionalGeneration,
+    "blip-vqa": BlipForQuestionAnswering,
+}
 _TIES = {
     "text_decoder.cls.predictions.decoder.weight": "text_decoder.bert.embeddings.word_embeddings.weight",
     "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
 }
 
 
-class _Blip(Sighted):
-    """What the three models share: a network that sees, and a vocabulary."""
+class _Generator(Sighted):
+    """What captioner and answerer share: a text decoder that goes on."""
 
-    def __init__(self, network: Any, vocabulary: Vocabulary, *, folder: Path, name: str) -> None:
+    def __init__(self, network: Any, vocabulary: Vocabulary, *, text_length: int, folder: Path, name: str) -> None:
         super().__init__(network, folder=folder, name=name)
         self.vocabulary = vocabulary
-        self.text_length = read_text_length(folder, authors=TEXT_LENGTH)
+        self.text_length = text_length
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary cannot express, as written, each once, in order."""
@@ -92,91 +90,84 @@ class _Blip(Sighted):
         return [self.vocabulary.decode(row) for row in generated.tolist()]
 
 
-class BlipRetrieval(_Blip):
+class BlipRetrieval(Retriever):
     """Encoder and matcher in one: they share the weights."""
 
     vectors = 1
 
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout, as float32."""
-        network, vocabulary = _open(BlipForImageTextRetrieval, folder, device=device)
-        return cls(network, vocabulary, folder=folder, name=name)
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder in Hugging Face's layout, or a folder or file in the authors'."""
+        network, vocabulary, length = _open("blip", folder, device=device, precision=precision)
+        return cls(network, vocabulary, text_length=length, folder=folder, name=name)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of the weights file, the preprocessing and the encoder's revision."""
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Everything beside the weights that decides the embeddings, for the fingerprint."""
         config = self.network.config
-        preprocessing = {
+        return {
             "revision": ENCODER_REVISION,
             "image": ["RGB", "bicubic", self.image_size, CLIP_MEAN, CLIP_STD],
             "text": ["pre_caption", self.text_length, self.vocabulary.digest],
             "heads": [config.vision_config.num_attention_heads, config.text_config.num_attention_heads],
             "eps": [VISION_EPS, TEXT_EPS],
-            "weights": weights.digest(self.folder),
         }
-        return hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()
 
     @property
     def dimension(self) -> int:
         """d: length of one vector."""
         return int(self.network.config.image_text_hidden_size)
 
-    def encode_images(self, pixels: UInt8) -> Float32:
-        """Embed prepared pictures `uint8 [n, R, R, 3]` to `float32 [n, 1, d]`."""
-        parts = [as_array(self.project_images(tokens)) for tokens in self.looks(pixels)]
-        return joined(parts, (0, self.dimension))[:, None, :]
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the vocabulary cannot express, as written, each once, in order."""
+        return self.vocabulary.unknown_words(spaced(text))
 
-    def encode_texts(self, texts: Sequence[str]) -> Float32:
-        """Embed n texts to `float32 [n, d]`."""
-        sequences = [self._sequence(text, first=self.vocabulary.cls) for text in texts]
-        chunks = (sequences[i : i + TEXTS_AT_ONCE] for i in range(0, len(sequences), TEXTS_AT_ONCE))
-        parts = [as_array(self.project_texts(*self._padded(chunk))) for chunk in chunks]
-        return joined(parts, (0, self.dimension))
+    def image_states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The image tokens `[n, t, c]` themselves; the class token comes first."""
+        return tokens
 
-    def match(self, tokens: Float32, texts: Sequence[str], pairs: NDArray[np.int64]) -> Float32:
-        """Score pairs `int64 [m, 2]` of (row of `tokens`, row of `texts`): logits `float32 [m, 2]`; 1 is match."""
-        sequences = [self._sequence(text, first=self.vocabulary.enc) for text in texts]
-        parts = []
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            chunk = pairs[start : start + PAIRS_AT_ONCE]
-            images = torch.tensor(tokens[chunk[:, 0]], device=self.device)
-            ids, mask = self._padded([sequences[row] for row in chunk[:, 1]])
-            parts.append(as_array(self.compare(images, ids, mask)))
-        return joined(parts, (0, 2))
+    def text_states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States `[n, s, c]` of ids `[n, s]` that begin with [CLS]; no image is attended to."""
+        return as_tensor(self.network.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
 
-    @torch.inference_mode()
-    def project_images(self, tokens: torch.Tensor) -> torch.Tensor:
-        """ITC embeddings `[n, d]` of image tokens `[n, t, c]`: the class token, projected, of unit length."""
-        return normalize(as_tensor(self.network.vision_proj(tokens[:, 0])), dim=-1)
+    def pair_states(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States `[m, s, c]` of m pairs: image tokens `[m, t, c]` with ids `[m, s]` that begin with [ENC]."""
+        states = self.network.text_encoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=tokens)
+        return as_tensor(states.last_hidden_state)
 
-    @torch.inference_mode()
-    def project_texts(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """ITC embeddings `[n, d]` of ids `[n, s]` that begin with [CLS]; no image is attended to."""
-        states = self.network.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        return normalize(as_tensor(self.network.text_proj(states[:, 0])), dim=-1)
+    def map_images(self, states: torch.Tensor) -> torch.Tensor:
+        """Image states `[..., c]` in the space of ITC, `[..., d]`."""
+        return as_tensor(self.network.vision_proj(states))
+
+    def map_texts(self, states: torch.Tensor) -> torch.Tensor:
+        """Text states `[..., c]` in the space of ITC, `[..., d]`."""
+        return as_tensor(self.network.text_proj(states))
 
     @torch.inference_mode()
     def compare(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """ITM logits `[m, 2]` of m pairs: image tokens `[m, t, c]` with ids `[m, s]` that begin with [ENC]."""
-        states = self.network.text_encoder(input_ids=ids, attention_mask=mask, encoder_hidden_states=tokens)
-        return as_tensor(self.network.itm_head(states.last_hidden_state[:, 0]))
+        return as_tensor(self.network.itm_head(self.pair_states(tokens, ids, mask)[:, 0]))
 
-    def _sequence(self, text: str, *, first: int) -> list[int]:
-        return self.vocabulary.sequence(pre_caption(text), first=first, length=self.text_length)
+    def encoder_ids(self, text: str) -> list[int]:
+        """[CLS], the pieces of a text, [SEP]."""
+        return self.vocabulary.sequence(pre_caption(text), first=self.vocabulary.cls, length=self.text_length)
+
+    def matcher_ids(self, text: str) -> list[int]:
+        """[ENC], the pieces of a text, [SEP]."""
+        return self.vocabulary.sequence(pre_caption(text), first=self.vocabulary.enc, length=self.text_length)
 
 
-class BlipCaptioner(_Blip):
+class BlipCaptioner(_Generator):
     """Describes a picture: the text decoder goes on from "a picture of"."""
 
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout, as float32."""
-        network, vocabulary = _open(BlipForConditionalGeneration, folder, device=device)
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder in Hugging Face's layout, or a folder or file in the authors'."""
+        network, vocabulary, length = _open("blip-caption", folder, device=device, precision=precision)
         # The authors' settings for COCO; both lengths count the prompt.
         settings = {"num_beams": 3, "max_length": 20, "min_length": 5}
         _set_generation(network, vocabulary, settings | pick(hub.read_generation(folder), tuple(settings)))
-        return cls(network, vocabulary, folder=folder, name=name)
+        return cls(network, vocabulary, text_length=length, folder=folder, name=name)
 
     def caption(self, pixels: UInt8) -> list[str]:
         """Describe n prepared pictures `uint8 [n, R, R, 3]`: n captions without the prompt."""
@@ -194,16 +185,16 @@ class BlipCaptioner(_Blip):
         return torch.tensor([[self.vocabulary.dec, *self.vocabulary.encode(PROMPT)]], device=self.device)
 
 
-class BlipAnswerer(_Blip):
+class BlipAnswerer(_Generator):
     """Answers a question about a picture: the text decoder reads what the question found in it."""
 
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout, as float32."""
-        network, vocabulary = _open(BlipForQuestionAnswering, folder, device=device)
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder in Hugging Face's layout, or a folder or file in the authors'."""
+        network, vocabulary, length = _open("blip-vqa", folder, device=device, precision=precision)
         settings = {"num_beams": 3, "max_length": 10, "min_length": 1}
         _set_generation(network, vocabulary, settings | pick(hub.read_generation(folder), tuple(settings)))
-        return cls(network, vocabulary, folder=folder, name=name)
+        return cls(network, vocabulary, text_length=length, folder=folder, name=name)
 
     def answer(self, pixels: UInt8, question: str) -> list[str]:
         """Answer one question about n prepared pictures `uint8 [n, R, R, 3]`: n answers."""
@@ -224,34 +215,34 @@ class BlipAnswerer(_Blip):
         return self._generate(start, states)
 
 
-def _open(kind: Callable[[Any], Any], folder: Path, *, device: str | None) -> tuple[Any, Vocabulary]:
-    """Build a network from config.json and fill it from the weights file; read its vocabulary."""
-    stated = hub.read_config(folder)
-    text = stated.get("text_config") or {}
-    vocabulary = Vocabulary.open(folder, rows=text.get("vocab_size", VOCABULARY_ROWS))
+def _open(kind: Kind, folder: Path, *, device: str | None, precision: Precision) -> tuple[Any, Vocabulary, int]:
+    """Build a network from its configuration and fill it from the weights; with its vocabulary and text length."""
+    found = material.gather(folder, kind, text_length=TEXT_LENGTH)
+    rows = (found.config.get("text_config") or {}).get("vocab_size", VOCABULARY_ROWS)
+    vocabulary = Vocabulary.open(found.vocabulary, rows=rows)
     try:
-        network = _build(kind, stated, vocabulary)
+        network = _build(kind, found.config, vocabulary)
     except Exception as error:  # transformers raises several kinds
-        raise BadCheckpoint(folder, f"config.json is no BLIP configuration ({type(error).__name__})") from error
-    weights.fill(network, weights.read_state(folder), folder=folder, ties=_TIES)
-    return network.eval().requires_grad_(False).to(device or best_device()), vocabulary
+        raise BadCheckpoint(folder, f"its config.json is no BLIP configuration ({type(error).__name__})") from error
+    found.fill(network, ties=_TIES)
+    return placed(network, device=device, precision=precision), vocabulary, found.text_length
 
 
-def _build(kind: Callable[[Any], Any], stated: Mapping[str, Any], vocabulary: Vocabulary) -> Any:
+def _build(kind: Kind, stated: Mapping[str, Any], vocabulary: Vocabulary) -> Any:
     """Make an empty network, on the meta device."""
-    config = _configure(stated, vocabulary)
+    config = configure(stated, vocabulary.special_ids)
     with torch.device("meta"):
-        network = kind(config)
-        if kind is BlipForQuestionAnswering:
+        network = _CLASSES[kind](config)
+        if kind == "blip-vqa":
             network.text_decoder = BlipTextLMHeadModel(_reading_text(config.text_config))
     return network
 
 
-def _configure(stated: Mapping[str, Any], vocabulary: Vocabulary) -> Any:
+def configure(stated: Mapping[str, Any], special_ids: Mapping[str, int]) -> Any:
     """Take the sizes from config.json and nothing else: the rest is the authors' or the vocabulary's to say."""
     text = pick(stated.get("text_config") or {}, TEXT_SIZES)
     vision = pick(stated.get("vision_config") or {}, VISION_SIZES)
-    authors = {"layer_norm_eps": TEXT_EPS, "is_decoder": True, **vocabulary.special_ids}
+    authors = {"layer_norm_eps": TEXT_EPS, "is_decoder": True, **special_ids}
     return BlipConfig(
         text_config={"num_attention_heads": TEXT_HEADS, "vocab_size": VOCABULARY_ROWS, **text, **authors},
         vision_config=vision | {"layer_norm_eps": VISION_EPS},

@@ -8,18 +8,12 @@ has one number for both; and a pair is read without the placeholders that a proc
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.functional import normalize
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
@@ -28,25 +22,16 @@ from transformers import (
 )
 
 from retrieval.errors import BadCheckpoint
-from retrieval.models import hub, weights
-from retrieval.models.network import (
-    PAIRS_AT_ONCE,
-    TEXT_SIZES,
-    TEXTS_AT_ONCE,
-    VISION_SIZES,
-    Sighted,
-    as_array,
-    as_tensor,
-    best_device,
-    joined,
-    padded,
-    pick,
-)
+from retrieval.models import authors, hub, material
+from retrieval.models.material import Material
+from retrieval.models.network import TEXT_SIZES, VISION_SIZES, Sighted, as_tensor, pick, placed
 from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_question
 from retrieval.models.preprocess import spaced_punctuation as spaced
+from retrieval.models.retriever import Retriever
+from retrieval.models.roles import Precision
 from retrieval.models.spelling import Spelling
-from retrieval.models.vocabulary import Vocabulary, read_text_length
-from retrieval.types import Float32, UInt8
+from retrieval.models.vocabulary import Vocabulary
+from retrieval.types import UInt8
 
 # Raise by one whenever the embeddings of an unchanged weights file change.
 ENCODER_REVISION = 1
@@ -68,34 +53,29 @@ _QFORMER_SIZES = (*TEXT_SIZES, "cross_attention_frequency")
 _TIES = {"language_model.lm_head.weight": "language_model.model.decoder.embed_tokens.weight"}
 
 
-class Blip2Retrieval(Sighted):
+class Blip2Retrieval(Retriever):
     """Encoder and matcher in one: they share the weights."""
 
-    def __init__(self, network: Any, vocabulary: Vocabulary, *, folder: Path, name: str) -> None:
-        super().__init__(network, folder=folder, name=name)
-        self.vocabulary = vocabulary
-        self.text_length = read_text_length(folder, authors=TEXT_LENGTH)
-
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout, as float32."""
-        network = _open(Blip2ForImageTextRetrieval, folder, device=device)
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder in Hugging Face's layout, or a folder or file in the authors'."""
+        found = material.gather(folder, "blip2", text_length=TEXT_LENGTH)
+        network = _open(Blip2ForImageTextRetrieval, found, device=device, precision=precision)
         rows = network.embeddings.word_embeddings.num_embeddings
-        return cls(network, Vocabulary.open(folder, rows=rows, added=("[DEC]",)), folder=folder, name=name)
+        vocabulary = Vocabulary.open(found.vocabulary, rows=rows, added=("[DEC]",))
+        return cls(network, vocabulary, text_length=found.text_length, folder=folder, name=name)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of the weights, the preprocessing and the encoder's revision."""
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Everything beside the weights that decides the embeddings, for the fingerprint."""
         config = self.network.config
-        preprocessing = {
+        return {
             "revision": ENCODER_REVISION,
             "image": ["RGB", "bicubic", self.image_size, CLIP_MEAN, CLIP_STD],
             "text": ["pre_caption", self.text_length, self.vocabulary.digest],
             "heads": [config.vision_config.num_attention_heads, config.qformer_config.num_attention_heads],
             "eps": [VISION_EPS, AFTER_VISION_EPS, QFORMER_EPS],
-            "weights": weights.digest(self.folder),
         }
-        return hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest()
 
     @property
     def dimension(self) -> int:
@@ -111,51 +91,40 @@ class Blip2Retrieval(Sighted):
         """The words of a text that the vocabulary cannot express, as written, each once, in order."""
         return self.vocabulary.unknown_words(spaced(text))
 
-    def encode_images(self, pixels: UInt8) -> Float32:
-        """Embed prepared pictures `uint8 [n, R, R, 3]` to `float32 [n, v, d]`."""
-        parts = [as_array(self.project_images(tokens)) for tokens in self.looks(pixels)]
-        return joined(parts, (0, self.vectors, self.dimension))
+    def image_states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the queries find in image tokens `[n, t, c]`: `[n, v, width]`."""
+        return query_states(self.network, tokens)
 
-    def encode_texts(self, texts: Sequence[str]) -> Float32:
-        """Embed n texts to `float32 [n, d]`."""
-        sequences = [self._sequence(text) for text in texts]
-        chunks = (sequences[i : i + TEXTS_AT_ONCE] for i in range(0, len(sequences), TEXTS_AT_ONCE))
-        parts = [as_array(self.project_texts(*self._padded(chunk))) for chunk in chunks]
-        return joined(parts, (0, self.dimension))
+    def text_states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States `[n, s, width]` of ids `[n, s]` that begin with [CLS]; the text alone, without the queries."""
+        return text_states(self.network, ids, mask)
 
-    def match(self, tokens: Float32, texts: Sequence[str], pairs: NDArray[np.int64]) -> Float32:
-        """Score pairs `int64 [m, 2]` of (row of `tokens`, row of `texts`): logits `float32 [m, 2]`; 1 is match."""
-        sequences = [self._sequence(text) for text in texts]
-        parts = []
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            chunk = pairs[start : start + PAIRS_AT_ONCE]
-            images = torch.tensor(tokens[chunk[:, 0]], device=self.device)
-            ids, mask = self._padded([sequences[row] for row in chunk[:, 1]])
-            parts.append(as_array(self.compare(images, ids, mask)))
-        return joined(parts, (0, 2))
+    def pair_states(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """States of the queries `[m, v, width]` that read m pairs: image tokens `[m, t, c]` with ids `[m, s]`."""
+        return pair_states(self.network, tokens, ids, mask)
 
-    @torch.inference_mode()
-    def project_images(self, tokens: torch.Tensor) -> torch.Tensor:
-        """ITC embeddings `[n, v, d]` of image tokens `[n, t, c]`: every query's output, projected, of unit length."""
-        states = query_states(self.network, tokens)
-        return normalize(as_tensor(self.network.vision_projection(states)), dim=-1)
+    def pair_length(self, ids: Sequence[int]) -> int:
+        """How many states a pair has: one for each query, whatever the text."""
+        return self.vectors
 
-    @torch.inference_mode()
-    def project_texts(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """ITC embeddings `[n, d]` of ids `[n, s]` that begin with [CLS]; the text alone, without the queries."""
-        return normalize(as_tensor(self.network.text_projection(text_states(self.network, ids, mask)[:, 0])), dim=-1)
+    def map_images(self, states: torch.Tensor) -> torch.Tensor:
+        """Image states `[..., c]` in the space of ITC, `[..., d]`."""
+        return as_tensor(self.network.vision_projection(states))
+
+    def map_texts(self, states: torch.Tensor) -> torch.Tensor:
+        """Text states `[..., c]` in the space of ITC, `[..., d]`."""
+        return as_tensor(self.network.text_projection(states))
 
     @torch.inference_mode()
     def compare(self, tokens: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """ITM logits `[m, 2]` of m pairs, image tokens `[m, t, c]` with ids `[m, s]`: the mean over the queries."""
-        states = pair_states(self.network, tokens, ids, mask)
-        return as_tensor(self.network.itm_head(states)).mean(dim=1)
+        return as_tensor(self.network.itm_head(self.pair_states(tokens, ids, mask))).mean(dim=1)
 
-    def _padded(self, sequences: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        return padded(sequences, pad=self.vocabulary.pad, device=self.device)
-
-    def _sequence(self, text: str) -> list[int]:
+    def encoder_ids(self, text: str) -> list[int]:
+        """[CLS], the pieces of a text, [SEP]."""
         return self.vocabulary.sequence(pre_caption(text), first=self.vocabulary.cls, length=self.text_length)
+
+    matcher_ids = encoder_ids
 
 
 class Blip2Generator(Sighted):
@@ -170,9 +139,12 @@ class Blip2Generator(Sighted):
         self.ends = end if isinstance(end, list) else [end]
 
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout, as float32."""
-        network = _open(Blip2ForConditionalGeneration, folder, device=device)
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder in Hugging Face's layout."""
+        if authors.is_authors(folder):
+            raise BadCheckpoint(folder, "the authors' file holds no language model: take this model's Hugging Face id")
+        found = material.gather(folder, "blip2", text_length=TEXT_LENGTH)
+        network = _open(Blip2ForConditionalGeneration, found, device=device, precision=precision)
         return cls(network, Spelling.open(folder), folder=folder, name=name)
 
     def unknown_words(self, text: str) -> list[str]:
@@ -250,24 +222,27 @@ def pair_states(network: Any, tokens: torch.Tensor, ids: torch.Tensor, mask: tor
     return as_tensor(states[:, :count])
 
 
-def _open(kind: Callable[[Any], Any], folder: Path, *, device: str | None) -> Any:
-    """Build a network from config.json and fill it from the weights files."""
-    stated = hub.read_config(folder)
+def _open(kind: Callable[[Any], Any], found: Material, *, device: str | None, precision: Precision) -> Any:
+    """Build a network from its configuration and fill it from the weights."""
     try:
         with torch.device("meta"):
-            network = kind(_configure(kind, stated))
+            network = kind(configure(found.config, reads_texts=kind is Blip2ForImageTextRetrieval))
     except Exception as error:  # transformers raises several kinds
-        raise BadCheckpoint(folder, f"config.json is no BLIP-2 configuration ({type(error).__name__})") from error
+        raise BadCheckpoint(
+            found.path, f"its config.json is no BLIP-2 configuration ({type(error).__name__})"
+        ) from error
     network.vision_model.post_layernorm.eps = AFTER_VISION_EPS
-    weights.fill(network, weights.read_state(folder), folder=folder, ties=_TIES)
-    return network.eval().requires_grad_(False).to(device or best_device())
+    found.fill(network, ties=_TIES)
+    return placed(network, device=device, precision=precision)
 
 
-def _configure(kind: Callable[[Any], Any], stated: Mapping[str, Any]) -> Any:
-    """Take the sizes from config.json, and the language model as it is; the rest is the authors' to say."""
+def configure(stated: Mapping[str, Any], *, reads_texts: bool) -> Any:
+    """Take the sizes from config.json, and the language model as it is; the rest is the authors' to say.
+
+    Stage two removes the branch of the Q-Former that `reads_texts`.
+    """
     vision = pick(stated.get("vision_config") or {}, VISION_SIZES)
     qformer = pick(stated.get("qformer_config") or {}, _QFORMER_SIZES)
-    reads_texts = kind is Blip2ForImageTextRetrieval  # stage two removes the text branch of the Q-Former
     return Blip2Config(
         vision_config=vision | {"layer_norm_eps": VISION_EPS},
         qformer_config=qformer | {"layer_norm_eps": QFORMER_EPS, "use_qformer_text_input": reads_texts},

@@ -7,22 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from retrieval.errors import RoleMissing, UnknownFamily
+from retrieval.errors import NotRun, RoleMissing, UnknownFamily
 from retrieval.models import hub
 from retrieval.models.checkpoints import Checkpoint, Role, companion
+from retrieval.models.roles import FeatureExtractor, Precision
 
 if TYPE_CHECKING:
-    from retrieval.models.blip import BlipRetrieval
+    from retrieval.models.albef import AlbefRetrieval
+    from retrieval.models.blip import BlipAnswerer, BlipCaptioner, BlipRetrieval
     from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval
+    from retrieval.models.clip import ClipEncoder
     from retrieval.models.roles import Answerer, Captioner, Encoder, Matcher
+    from retrieval.models.siglip import Siglip2Encoder, SiglipEncoder
+
+    _Retriever = AlbefRetrieval | BlipRetrieval | Blip2Retrieval
 
 
 class Openable(Protocol):
     """A model class that loads itself from a folder."""
 
     @classmethod
-    def open(cls, folder: Path, *, name: str, device: str | None = None) -> Self:
-        """Load a folder in Hugging Face's layout."""
+    def open(cls, folder: Path, *, name: str, device: str | None = None, precision: Precision = "float32") -> Self:
+        """Load a folder or a file."""
         ...
 
 
@@ -30,64 +36,56 @@ Model = TypeVar("Model", bound=Openable)
 
 # Encoder and matcher are one object, and so are BLIP-2's captioner and answerer: whoever asks for the second gets the
 # first, as long as somebody holds it.
-_alive: WeakValueDictionary[tuple[str, str, Path, str | None], Any] = WeakValueDictionary()
+_alive: WeakValueDictionary[tuple[str, str, Path, str | None, Precision], Any] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
-def load_encoder(checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False) -> Encoder:
+def load_encoder(
+    checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False, precision: Precision = "float32"
+) -> Encoder:
     """Load the ITC side of a checkpoint; `device` is torch's name, None takes CUDA where there is one."""
-    _check(checkpoint, "encoder")
-    match checkpoint.family:
-        case "blip":
-            return _blip_retrieval(checkpoint, device=device, offline=offline)
-        case "blip2":
-            return _blip2_retrieval(checkpoint, device=device, offline=offline)
-        case "hashing":
-            from retrieval.models.hashing import HashingEncoder
+    if checkpoint.family == "hashing":
+        from retrieval.models.hashing import HashingEncoder
 
-            return HashingEncoder()
-        case other:
-            raise UnknownFamily(other)
+        return HashingEncoder()
+    kind = _encoder(checkpoint)
+    return _shared(kind, checkpoint, "encoder", device=device, offline=offline, precision=precision)
 
 
-def load_matcher(checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False) -> Matcher:
+def load_matcher(
+    checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False, precision: Precision = "float32"
+) -> Matcher:
     """Load the ITM side of a checkpoint; it shares the encoder's weights."""
-    _check(checkpoint, "matcher")
-    match checkpoint.family:
-        case "blip":
-            return _blip_retrieval(checkpoint, device=device, offline=offline)
-        case "blip2":
-            return _blip2_retrieval(checkpoint, device=device, offline=offline)
-        case other:
-            raise UnknownFamily(other)
+    kind = _retriever(checkpoint, "matcher")
+    return _shared(kind, checkpoint, "encoder", device=device, offline=offline, precision=precision)
 
 
-def load_captioner(checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False) -> Captioner:
+def load_captioner(
+    checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False, precision: Precision = "float32"
+) -> Captioner:
     """Load the captioner of a checkpoint: itself or its companion."""
     chosen = companion(checkpoint, "captioner")
-    match chosen.family:
-        case "blip":
-            from retrieval.models.blip import BlipCaptioner
-
-            return _shared(BlipCaptioner, chosen, "captioner", device=device, offline=offline)
-        case "blip2":
-            return _blip2_generator(chosen, "captioner", device=device, offline=offline)
-        case other:
-            raise UnknownFamily(other)
+    kind = _captioner(chosen)
+    return _shared(kind, chosen, "captioner", device=device, offline=offline, precision=precision)
 
 
-def load_answerer(checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False) -> Answerer:
+def load_answerer(
+    checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False, precision: Precision = "float32"
+) -> Answerer:
     """Load the answerer of a checkpoint: itself or its companion."""
     chosen = companion(checkpoint, "answerer")
-    match chosen.family:
-        case "blip":
-            from retrieval.models.blip import BlipAnswerer
+    kind = _answerer(chosen)
+    return _shared(kind, chosen, "answerer", device=device, offline=offline, precision=precision)
 
-            return _shared(BlipAnswerer, chosen, "answerer", device=device, offline=offline)
-        case "blip2":
-            return _blip2_generator(chosen, "answerer", device=device, offline=offline)
-        case other:
-            raise UnknownFamily(other)
+
+def load_features(
+    checkpoint: Checkpoint, *, device: str | None = None, offline: bool = False, precision: Precision = "float32"
+) -> FeatureExtractor:
+    """Load what gives a checkpoint's features: the very encoder, for the families whose encoder can."""
+    encoder = load_encoder(checkpoint, device=device, offline=offline, precision=precision)
+    if not isinstance(encoder, FeatureExtractor):
+        raise RoleMissing(checkpoint.name, "features")
+    return encoder
 
 
 def device_kind() -> str:
@@ -97,36 +95,95 @@ def device_kind() -> str:
     return best_device()
 
 
-def _blip_retrieval(checkpoint: Checkpoint, *, device: str | None, offline: bool) -> BlipRetrieval:
-    from retrieval.models.blip import BlipRetrieval
+def _encoder(checkpoint: Checkpoint) -> type[_Retriever | ClipEncoder | SiglipEncoder | Siglip2Encoder]:
+    """The class that embeds for a family."""
+    _check(checkpoint, "encoder")
+    match checkpoint.family:
+        case "clip":
+            from retrieval.models.clip import ClipEncoder
 
-    return _shared(BlipRetrieval, checkpoint, "encoder", device=device, offline=offline)
+            return ClipEncoder
+        case "siglip":
+            from retrieval.models.siglip import SiglipEncoder
+
+            return SiglipEncoder
+        case "siglip2":
+            from retrieval.models.siglip import Siglip2Encoder
+
+            return Siglip2Encoder
+        case _:
+            return _retriever(checkpoint, "encoder")
 
 
-def _blip2_retrieval(checkpoint: Checkpoint, *, device: str | None, offline: bool) -> Blip2Retrieval:
-    from retrieval.models.blip2 import Blip2Retrieval
+def _retriever(checkpoint: Checkpoint, role: Role) -> type[_Retriever]:
+    """The class that is encoder and matcher of a family."""
+    _check(checkpoint, role)
+    match checkpoint.family:
+        case "albef":
+            from retrieval.models.albef import AlbefRetrieval
 
-    return _shared(Blip2Retrieval, checkpoint, "encoder", device=device, offline=offline)
+            return AlbefRetrieval
+        case "blip":
+            from retrieval.models.blip import BlipRetrieval
+
+            return BlipRetrieval
+        case "blip2":
+            from retrieval.models.blip2 import Blip2Retrieval
+
+            return Blip2Retrieval
+        case other:
+            raise UnknownFamily(other)
 
 
-def _blip2_generator(checkpoint: Checkpoint, role: Role, *, device: str | None, offline: bool) -> Blip2Generator:
-    from retrieval.models.blip2 import Blip2Generator
+def _captioner(checkpoint: Checkpoint) -> type[BlipCaptioner | Blip2Generator]:
+    """The class that describes pictures for a family."""
+    _check(checkpoint, "captioner")
+    match checkpoint.family:
+        case "blip":
+            from retrieval.models.blip import BlipCaptioner
 
-    return _shared(Blip2Generator, checkpoint, role, device=device, offline=offline)
+            return BlipCaptioner
+        case "blip2":
+            from retrieval.models.blip2 import Blip2Generator
+
+            return Blip2Generator
+        case other:
+            raise UnknownFamily(other)
 
 
-def _shared(kind: type[Model], checkpoint: Checkpoint, role: Role, *, device: str | None, offline: bool) -> Model:
+def _answerer(checkpoint: Checkpoint) -> type[BlipAnswerer | Blip2Generator]:
+    """The class that answers questions for a family."""
+    _check(checkpoint, "answerer")
+    match checkpoint.family:
+        case "blip":
+            from retrieval.models.blip import BlipAnswerer
+
+            return BlipAnswerer
+        case "blip2":
+            from retrieval.models.blip2 import Blip2Generator
+
+            return Blip2Generator
+        case other:
+            raise UnknownFamily(other)
+
+
+def _shared(
+    kind: type[Model], checkpoint: Checkpoint, role: Role, *, device: str | None, offline: bool, precision: Precision
+) -> Model:
     """Load once; the dictionary forgets a model when its last user does."""
     folder = hub.locate(checkpoint, role, offline=offline)
-    key = (kind.__name__, checkpoint.name, folder, device)
+    key = (kind.__name__, checkpoint.name, folder, device, precision)
     with _loading:
         model: Model | None = _alive.get(key)
         if model is None:
-            model = kind.open(folder, name=checkpoint.name, device=device)
+            hub.verify(checkpoint, folder)
+            model = kind.open(folder, name=checkpoint.name, device=device, precision=precision)
             _alive[key] = model
         return model
 
 
 def _check(checkpoint: Checkpoint, role: Role) -> None:
+    if checkpoint.not_run is not None:
+        raise NotRun(checkpoint.name, checkpoint.not_run)
     if role not in checkpoint.roles:
         raise RoleMissing(checkpoint.name, role)

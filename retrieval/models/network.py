@@ -11,6 +11,7 @@ import torch
 from PIL.Image import Image
 
 from retrieval.models.preprocess import normalise, resize
+from retrieval.models.roles import Precision
 from retrieval.types import Float32, UInt8
 
 # Bounds on memory: 16 pictures of 577 tokens need 0.3 GB for one layer's attention, 64 pairs 0.1 GB of image tokens.
@@ -23,6 +24,13 @@ VISION_SIZES = (*LAYER_SIZES, "image_size", "patch_size")
 TEXT_SIZES = (*LAYER_SIZES, "vocab_size", "max_position_embeddings")
 
 
+_TYPES: Mapping[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
 class Sighted:
     """A network with a vision tower, as transformers names its parts, and the folder that it came from."""
 
@@ -31,7 +39,9 @@ class Sighted:
         self.folder = folder
         self.network = network
         self.image_size: int = network.config.vision_config.image_size
-        self.device = str(network.vision_model.embeddings.class_embedding.device)
+        somewhere = network.vision_model.embeddings.class_embedding
+        self.device, self.dtype = str(somewhere.device), somewhere.dtype
+        self.precision: Precision = next(name for name, dtype in _TYPES.items() if dtype == self.dtype)
 
     def prepare(self, image: Image) -> UInt8:
         """Resize an RGB picture to `uint8 [R, R, 3]`."""
@@ -39,8 +49,8 @@ class Sighted:
 
     @torch.inference_mode()
     def look(self, values: torch.Tensor) -> torch.Tensor:
-        """Turn normalised pictures `float32 [n, 3, R, R]` into image tokens `float32 [n, t, c]`."""
-        return as_tensor(self.network.vision_model(pixel_values=values).last_hidden_state)
+        """Turn normalised pictures `float32 [n, 3, R, R]` into image tokens `[n, t, c]` of the network's type."""
+        return as_tensor(self.network.vision_model(pixel_values=values.to(self.dtype)).last_hidden_state)
 
     def looks(self, pixels: UInt8) -> Iterator[torch.Tensor]:
         """Image tokens of prepared pictures `uint8 [n, R, R, 3]`, a bounded number at a time."""
@@ -57,6 +67,11 @@ class Sighted:
 def best_device() -> str:
     """The kind of device that models run on here: "cuda" or "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def placed(network: Any, *, device: str | None, precision: Precision) -> Any:
+    """Put a filled network where it runs, in what it computes in; None takes CUDA where there is one."""
+    return network.eval().requires_grad_(False).to(device or best_device(), _TYPES[precision])
 
 
 def padded(sequences: Sequence[list[int]], *, pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,8 +94,8 @@ def as_tensor(value: Any) -> torch.Tensor:
 
 
 def as_array(tensor: torch.Tensor) -> Float32:
-    """A tensor of any device as an array."""
-    array: Float32 = tensor.cpu().numpy()
+    """A tensor of any device and type as an array."""
+    array: Float32 = tensor.float().cpu().numpy()
     return array
 
 

@@ -24,11 +24,16 @@ CLIP_STD: Channels = (0.26862954, 0.26130258, 0.27577711)
 
 CAPTION_WORDS = 50
 QUESTION_WORDS = 50
+ALBEF_CAPTION_WORDS = 30
 
 # Both cleaners of BLIP act on these; comma, apostrophe, question mark, hyphen and slash stay.
 _PUNCTUATION = '.!"()*#:;~'
 _TO_SPACE = str.maketrans(_PUNCTUATION, " " * len(_PUNCTUATION))
 _TO_NOTHING = str.maketrans("", "", _PUNCTUATION)
+
+_ALBEF_PUNCTUATION = ",.'!?\"()*#:;~"
+_ALBEF_TO_NOTHING = str.maketrans("", "", _ALBEF_PUNCTUATION)
+_ALBEF_TO_SPACE = str.maketrans("-/", "  ")
 _SPACES = re.compile(r"\s{2,}")
 
 
@@ -53,6 +58,16 @@ def normalise(
 def pre_caption(text: str, *, max_words: int = CAPTION_WORDS) -> str:
     """Clean a caption or a query as BLIP's evaluation does: lower case, punctuation to spaces, 50 words."""
     spaced = _SPACES.sub(" ", spaced_punctuation(text.lower()))
+    return " ".join(spaced.rstrip("\n").strip(" ").split(" ")[:max_words])
+
+
+def pre_caption_albef(text: str, *, max_words: int = ALBEF_CAPTION_WORDS) -> str:
+    """Clean a caption or a query as ALBEF does: lower case, punctuation deleted, hyphen and slash to spaces, 30 words.
+
+    Source: salesforce/ALBEF dataset/utils.py, `pre_caption`; <person> is a name that its data gives to people.
+    """
+    deleted = text.lower().translate(_ALBEF_TO_NOTHING).translate(_ALBEF_TO_SPACE).replace("<person>", "person")
+    spaced = _SPACES.sub(" ", deleted)
     return " ".join(spaced.rstrip("\n").strip(" ").split(" ")[:max_words])
 
 

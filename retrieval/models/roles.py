@@ -1,20 +1,23 @@
-"""The four roles a model can play. Whoever calls a model knows these protocols and nothing else of it.
+"""The roles a model can play. Whoever calls a model knows these protocols and nothing else of it.
 
 Pictures pass through two steps, so that the first can run in the threads that decode:
 `prepare` (Pillow, the authors' resize) gives `uint8 [R, R, 3]`, everything after it works on stacks
-`uint8 [n, R, R, 3]`.
+`uint8 [n, R, R, 3]`. (SigLIP 2 with pictures of any aspect packs their patches into an array of its own shape.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
 from retrieval.types import Float32, UInt8
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What a network computes in; the halves are for GPUs. What comes out is float32 always."""
 
 
 class ImageReader(Protocol):
@@ -65,7 +68,7 @@ class Encoder(ImageReader, TextReader, Protocol):
         ...
 
 
-class Matcher(ImageReader, Protocol):
+class Matcher(ImageReader, TextReader, Protocol):
     """The ITM side: (text, image) pairs to logits."""
 
     def image_tokens(self, pixels: UInt8) -> Float32:
@@ -90,4 +93,26 @@ class Answerer(ImageReader, TextReader, Protocol):
 
     def answer(self, pixels: UInt8, question: str) -> list[str]:
         """Answer one question about n prepared pictures: n answers."""
+        ...
+
+
+@runtime_checkable
+class FeatureExtractor(ImageReader, TextReader, Protocol):
+    """What a model makes of pictures, texts and pairs, as vectors for whatever comes after: one array for each.
+
+    Projected vectors are L2-normalised and lie in the space of ITC, d long; the others are a layer's states, c long.
+    Without `every_token` they are those that the model itself compares by: v for a picture or a pair, one for a text.
+    `FeaturesMissing` names what a family cannot give.
+    """
+
+    def image_features(self, pixels: UInt8, *, projected: bool, every_token: bool) -> list[Float32]:
+        """Say what is seen in n prepared pictures: n arrays `[v, d]`, or `[s, d]` with every token."""
+        ...
+
+    def text_features(self, texts: Sequence[str], *, projected: bool, every_token: bool) -> list[Float32]:
+        """Say what is read in n texts: n arrays `[d]`, or `[s, d]` with every token, s being each text's own length."""
+        ...
+
+    def pair_features(self, pixels: UInt8, texts: Sequence[str], *, every_token: bool) -> list[Float32]:
+        """Say what is read of text i with picture i in sight, not projected: n arrays `[v, c]`, or `[s, c]`."""
         ...

@@ -49,7 +49,6 @@ class Vocabulary:
         if highest >= rows:
             raise BadCheckpoint(folder, f"the vocabulary has ids up to {highest}, but the embedding only {rows} rows")
         self.pad, self.unknown, self.cls, self.sep = (ids[token] for token in _BASE_SPECIALS)
-        self.dec = ids["[DEC]"]
         self._tokens, self._ids, self._folder = tokens, ids, folder
         specials = {*_BASE_SPECIALS, "[MASK]", "[DEC]", "[ENC]"}
         self._pieces = {row: token for token, row in tokens.items() if token not in specials}
@@ -64,6 +63,11 @@ class Vocabulary:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadCheckpoint(folder, f"the vocabulary cannot be read ({type(error).__name__}: {error})") from error
         return cls(tokens, folder=folder, rows=rows, added=added)
+
+    @property
+    def dec(self) -> int:
+        """The id of [DEC], which the texts of BLIP and BLIP-2 are generated from; ALBEF has none."""
+        return self._ids["[DEC]"]
 
     @property
     def enc(self) -> int:

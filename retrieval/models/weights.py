@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import safetensors.torch
 import torch
 
 from retrieval.errors import BadCheckpoint, BadWeights
+from retrieval.models import digests
 from retrieval.models.hub import weight_files
 
 State = dict[str, torch.Tensor]
@@ -27,35 +27,33 @@ def read_state(folder: Path) -> State:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def fill(network: Any, state: State, *, folder: Path, ties: Mapping[str, str]) -> None:
+def fill(
+    network: Any, state: State, *, folder: Path, ties: Mapping[str, str], name_of: Callable[[str], str] = str
+) -> None:
     """Put a state into a network made on the meta device.
 
     `ties` maps a weight to the one it shares: a file may hold either or both. Position ids, a buffer that
-    older files kept, may be left over; nothing else may.
+    older files kept, may be left over; nothing else may. `name_of` gives the name that a weight has in its file.
     """
     expected: Mapping[str, torch.Tensor] = network.state_dict()
     state = _tied(state, {alias: origin for alias, origin in ties.items() if alias in expected})
     unexpected = sorted(key for key in state.keys() - expected.keys() if not key.endswith(".position_ids"))
     missing = sorted(expected.keys() - state.keys())
     mismatched = [
-        f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
+        f"{name_of(key)} {list(state[key].shape)} instead of {list(expected[key].shape)}"
         for key in sorted(expected.keys() & state.keys())
         if state[key].shape != expected[key].shape
     ]
     if missing or unexpected or mismatched:
-        raise BadWeights(folder, missing=missing, unexpected=unexpected, mismatched=mismatched)
+        names = {"missing": [*map(name_of, missing)], "unexpected": [*map(name_of, unexpected)]}
+        raise BadWeights(folder, **names, mismatched=mismatched)
     network.load_state_dict({key: state[key] for key in expected}, assign=True)
     _number_positions(network)
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the weights files' bytes; about two seconds per gigabyte."""
-    sha = hashlib.sha256()
-    for file in weight_files(folder):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                sha.update(block)
-    return sha.hexdigest()
+    """SHA-256 of the weights files' bytes, one after the other; about two seconds per gigabyte, once per process."""
+    return digests.sha256(*weight_files(folder))
 
 
 def _read_file(file: Path) -> State:
@@ -79,7 +77,9 @@ def _tied(state: State, ties: Mapping[str, str]) -> State:
 
 
 def _number_positions(network: Any) -> None:
-    """Make the position ids, which no file holds: the only buffers of these networks."""
+    """Make the position ids and the token types, which no file holds: the only buffers of these networks."""
     for module in network.modules():
+        if isinstance(getattr(module, "token_type_ids", None), torch.Tensor):
+            module.token_type_ids = torch.zeros(module.token_type_ids.shape, dtype=torch.long)
         if isinstance(getattr(module, "position_ids", None), torch.Tensor):
             module.position_ids = torch.arange(module.position_ids.shape[-1]).expand(1, -1)

@@ -17,8 +17,8 @@ from PIL import Image
 from api import Sightline
 from api.settings import Settings
 from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval, pair_states
-from retrieval.models.checkpoints import resolve
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
+from retrieval.models.resolve import resolve
 from retrieval.training.sibling.forward import ask, tell
 from retrieval.training.sibling.qformer import WordHead
 from retrieval.types import UInt8

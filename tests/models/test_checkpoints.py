@@ -17,8 +17,9 @@ from PIL import Image
 
 from retrieval.errors import BadCheckpoint, RoleMissing, UnknownModel, WeightsMissing
 from retrieval.models import hub
-from retrieval.models.checkpoints import BUNDLED, CHECKPOINTS, companion, resolve
+from retrieval.models.checkpoints import BUNDLED, CHECKPOINTS, companion
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
+from retrieval.models.resolve import resolve
 
 COCO = CHECKPOINTS["blip-itm-base-coco"]
 
@@ -71,9 +72,8 @@ def test_every_companion_is_a_row_that_can_do_it() -> None:
 
 
 def test_an_unknown_name_is_told_what_would_be_right() -> None:
-    with pytest.raises(
-        UnknownModel, match=r"postcards, postcards-blip2, blip-itm-base-coco.*folder.*organisation/name"
-    ):
+    names = "postcards, postcards-blip2, postcards-albef, blip-itm-base-coco"
+    with pytest.raises(UnknownModel, match=rf"{names}.*folder.*organisation/name"):
         resolve("clip")
 
 
@@ -110,8 +110,8 @@ def test_a_folder_without_configuration_is_no_model(tmp_path: Path) -> None:
         resolve(str(tmp_path))
 
 
-@pytest.mark.parametrize("config", [{"architectures": ["CLIPModel"]}, {"model_type": "blip"}, {"architectures": None}])
-def test_an_architecture_that_is_not_blip_is_no_model(tmp_path: Path, config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("config", [{"architectures": ["BertModel"]}, {"model_type": "blip"}, {"architectures": None}])
+def test_an_architecture_that_no_class_implements_is_no_model(tmp_path: Path, config: dict[str, Any]) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnknownModel, match="BlipForImageTextRetrieval"):
         resolve(str(tmp_path))

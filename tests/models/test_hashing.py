@@ -42,7 +42,7 @@ def test_the_same_text_has_the_same_vector_on_every_machine() -> None:
 def test_loading_it_by_name_does_not_import_torch() -> None:
     code = """
 import sys
-from retrieval.models.checkpoints import resolve
+from retrieval.models.resolve import resolve
 from retrieval.models.load import load_encoder
 assert load_encoder(resolve("hashing")).encode_texts(["a dog"]).shape == (1, 64)
 assert "torch" not in sys.modules and "transformers" not in sys.modules

@@ -104,7 +104,7 @@ class BadCheckpoint(RetrievalError):
     def __init__(self, folder: Path, reason: str) -> None:
         self.folder = folder
         self.reason = reason
-        super().__init__(f"the model folder {folder} cannot be used: {reason}")
+        super().__init__(f"the model at {folder} cannot be used: {reason}")
 
 
 class BadWeights(RetrievalError):

@@ -14,6 +14,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,25 +110,22 @@ def describe(path: Path) -> tuple[Family, tuple[Role, ...], int]:
 
 
 def read_config(path: Path, kind: Kind, state: State) -> dict[str, Any]:
-    """Write the configuration that transformers would have had: sizes from the weights, the rest as it is stated.
+    """Write the configuration that transformers would have had: sizes from the weights, counts as they are stated.
 
-    `state` is the one that `read_state` gave.
+    `state` is the one that `read_state` gave. A count of layers that config.json states is believed, so that a layer
+    which is not there is missing; where nothing is stated, the layers that are there count.
     """
-    stated = _stated(path)
-    vision, width = _vision_config(state, stated, path), state["vision_model.embeddings.class_embedding"].shape[-1]
+    sizes, stated = _Sizes(path, kind, state), _stated(path)
+    config: dict[str, Any] = {"vision_config": _vision_config(sizes, _part(stated, "vit"))}
     if kind == "blip2":
-        return {
-            "vision_config": vision,
-            "qformer_config": _qformer_config(state, stated.get("qformer") or {}, path)
-            | {"encoder_hidden_size": width},
-            "num_query_tokens": state["query_tokens"].shape[1],
-            "image_text_hidden_size": state["vision_projection.weight"].shape[0],
-        }
+        config["qformer_config"] = _qformer_config(sizes, _part(stated, "qformer"))
+        config["num_query_tokens"] = sizes.of("query_tokens", 1)
+        config["image_text_hidden_size"] = sizes.of("vision_projection.weight", 0)
+        return config
     prefix = "text_decoder.bert." if kind == "blip-caption" else "text_encoder."
-    text = _text_config(state, prefix, _part(stated, "bert", "bert_encoder"), path)
-    config: dict[str, Any] = {"vision_config": vision, "text_config": text}
-    if "vision_proj.weight" in state:
-        config["image_text_hidden_size"] = state["vision_proj.weight"].shape[0]
+    config["text_config"] = _text_config(sizes, prefix, _part(stated, "bert", "bert_encoder"))
+    if kind in ("albef", "blip"):
+        config["image_text_hidden_size"] = sizes.of("vision_proj.weight", 0)
     return config
 
 
@@ -139,12 +137,16 @@ def read_state(path: Path, kind: Kind) -> State:
     """
     stated = _stated(path)
     state = {key: value for key, value in _read(path).items() if not _OTHER_HEADS[kind].fullmatch(key)}
-    state = _joined_biases(state)
-    if _POSITIONS in state:
-        side = _image_size(state, stated, path)
-        state[_POSITIONS] = resized_positions(state[_POSITIONS], side // _patch_size(state, path))
+    if kind == "blip2":
+        state = _joined_biases(state, path)
+    side = _image_size(state, stated, path)
+    state[_POSITIONS] = resized_positions(state[_POSITIONS], side // _patch_size(state, path))
     rename = RENAMED[kind].forward
-    return {rename(key): _own(value) for key, value in state.items()}
+    renamed = {rename(key): _own(value) for key, value in state.items()}
+    if len(renamed) < len(state):
+        strange = sorted(key for key in state if rename(key) == key and RENAMED[kind].back(key) != key)
+        raise BadWeights(path, missing=[], unexpected=strange, mismatched=[])
+    return renamed
 
 
 def read_text_length(path: Path, *, authors: int) -> int:
@@ -158,7 +160,7 @@ def resized_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
 
     Bicubic, corners not aligned: salesforce/ALBEF models/vit.py, `interpolate_pos_embed`.
     """
-    side = _grid(positions)
+    side = math.isqrt(positions.shape[1] - 1)
     if side == grid:
         return positions
     square = positions[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
@@ -186,7 +188,7 @@ def _tensors(file: Path) -> State:
         # Mapped, not read: the twins of a training are never touched.
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
-        raise BadCheckpoint(file, "it holds more than tensors, which is never unpickled") from error
+        raise BadCheckpoint(file, "it is damaged, or holds more than tensors, which is never unpickled") from error
     except Exception as error:  # a damaged pickle raises whatever its damage makes it do
         raise BadCheckpoint(file, f"it cannot be read ({type(error).__name__})") from error
     content = content.get("model", content) if isinstance(content, dict) else content
@@ -211,106 +213,128 @@ def _with_whole_names(state: State, vit: Mapping[str, Any]) -> State:
     return {f"visual_encoder.{key}": value for key, value in kept.items()}
 
 
-def _joined_biases(state: State) -> State:
+def _joined_biases(state: State, path: Path) -> State:
     """EVA's attention has a bias for queries and values and none for keys: transformers keeps the three as one."""
-    queries = [key for key in state if key.endswith(".attn.q_bias")]
-    joined = dict(state)
-    for key in queries:
-        stem = key.removesuffix("q_bias")
-        if f"{stem}v_bias" in state:
-            query, value = joined.pop(key), joined.pop(f"{stem}v_bias")
-            joined[f"{stem}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+    joined, missing, mismatched = dict(state), [], []
+    for stem in [key.removesuffix("qkv.weight") for key in state if key.endswith(".attn.qkv.weight")]:
+        width = state[f"{stem}qkv.weight"].shape[0] // 3
+        parts = {name: joined.pop(name, None) for name in (f"{stem}q_bias", f"{stem}v_bias")}
+        missing += [name for name, part in parts.items() if part is None]
+        mismatched += [
+            f"{name} {list(part.shape)} instead of {[width]}"
+            for name, part in parts.items()
+            if part is not None and list(part.shape) != [width]
+        ]
+        query, value = (torch.zeros(width) if part is None else part for part in parts.values())
+        joined[f"{stem}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+    if missing or mismatched:
+        raise BadWeights(path, missing=missing, unexpected=[], mismatched=mismatched)
     return joined
 
 
-def _vision_config(state: State, stated: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    vit = _part(stated, "vit")
-    width = state["vision_model.embeddings.class_embedding"].shape[-1]
-    patch = state["vision_model.embeddings.patch_embedding.weight"].shape[-1]
+@dataclass(frozen=True)
+class _Sizes:
+    """The sizes of weights under transformers' names; what is not there is named as the file would."""
+
+    path: Path
+    kind: Kind
+    state: State
+
+    def of(self, key: str, dimension: int) -> int:
+        """One dimension of a weight."""
+        if key not in self.state:
+            raise BadWeights(self.path, missing=[RENAMED[self.kind].back(key)], unexpected=[], mismatched=[])
+        return self.state[key].shape[dimension]
+
+    def layers(self, pattern: str) -> list[int]:
+        """The numbers of layers that have weights of some name, in order."""
+        return sorted(_layers(self.state, pattern))
+
+    def heads(self, stated: Any, width: int, name: str) -> int:
+        """The number of heads, which no weight tells: stated, or as many as every published model of a width has."""
+        published = EVA_HEADS if width == EVA_WIDTH else width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else None
+        heads = stated or published
+        if heads is None:
+            said = f"a width of {width} does not tell how many heads there are: state {name} in a config.json beside it"
+            raise BadCheckpoint(self.path, said)
+        if not isinstance(heads, int) or width % heads:
+            raise BadCheckpoint(
+                self.path, f"{name} in config.json is {heads!r}, which does not divide the width {width}"
+            )
+        return heads
+
+
+def _vision_config(sizes: _Sizes, vit: Mapping[str, Any]) -> dict[str, Any]:
+    embeddings, layers = "vision_model.embeddings.", "vision_model.encoder.layers."
+    width = sizes.of(f"{embeddings}class_embedding", -1)
+    patch = sizes.of(f"{embeddings}patch_embedding.weight", -1)
     return {
         "hidden_size": width,
-        "intermediate_size": _rows(state, "vision_model.encoder.layers.0.mlp.fc1.weight", path),
-        "num_hidden_layers": len(_layers(state, r"vision_model\.encoder\.layers\.(\d+)\.")),
-        "num_attention_heads": _heads(vit.get("num_heads"), width, "vit.num_heads", path),
-        "image_size": _grid(state["vision_model.embeddings.position_embedding"]) * patch,
+        "intermediate_size": sizes.of(f"{layers}0.mlp.fc1.weight", 0),
+        "num_hidden_layers": vit.get("depth", len(sizes.layers(re.escape(layers) + r"(\d+)\."))),
+        "num_attention_heads": sizes.heads(vit.get("num_heads"), width, "vit.num_heads"),
+        "image_size": math.isqrt(sizes.of(f"{embeddings}position_embedding", 1) - 1) * patch,
         "patch_size": patch,
     }
 
 
-def _text_config(state: State, prefix: str, bert: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    layers = _layers(state, re.escape(prefix) + r"encoder\.layer\.(\d+)\.")
-    crossing = _layers(state, re.escape(prefix) + r"encoder\.layer\.(\d+)\.crossattention\.")
-    config = _bert_sizes(
-        state, f"{prefix}embeddings.", f"{prefix}encoder.layer.0.intermediate.dense.weight", bert, path
-    )
-    return config | {
-        "num_hidden_layers": len(layers),
-        "fusion_layer": min(crossing, default=len(layers)),
-        "type_vocab_size": bert.get("type_vocab_size", 2),
-    }
-
-
-def _qformer_config(state: State, qformer: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    layers = _layers(state, r"qformer\.encoder\.layer\.(\d+)\.")
-    crossing = sorted(_layers(state, r"qformer\.encoder\.layer\.(\d+)\.crossattention\."))
-    frequency = crossing[1] if len(crossing) > 1 else len(layers)
-    inner = "qformer.encoder.layer.0.intermediate_query.dense.weight"
-    return _bert_sizes(state, "embeddings.", inner, qformer, path) | {
-        "num_hidden_layers": len(layers),
-        "cross_attention_frequency": frequency,
-    }
-
-
-def _bert_sizes(state: State, embeddings: str, inner: str, stated: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    words = f"{embeddings}word_embeddings.weight"
-    rows, width = _rows(state, words, path), state[words].shape[1]
+def _text_config(sizes: _Sizes, prefix: str, bert: Mapping[str, Any]) -> dict[str, Any]:
+    layer = re.escape(prefix) + r"encoder\.layer\.(\d+)\."
+    layers, crossing = sizes.layers(layer), sizes.layers(layer + r"crossattention\.")
+    types = f"{prefix}embeddings.token_type_embeddings.weight"
+    has_types = bert.get("type_vocab_size") != 0 and types in sizes.state
     return {
-        "vocab_size": rows,
-        "hidden_size": width,
-        "intermediate_size": _rows(state, inner, path),
-        "max_position_embeddings": _rows(state, f"{embeddings}position_embeddings.weight", path),
-        "num_attention_heads": _heads(stated.get("num_attention_heads"), width, "num_attention_heads", path),
+        **_bert_sizes(sizes, f"{prefix}embeddings.", f"{prefix}encoder.layer.0.intermediate.dense.weight", bert),
+        "num_hidden_layers": bert.get("num_hidden_layers", len(layers)),
+        "fusion_layer": bert.get("fusion_layer", min(crossing, default=len(layers))),
+        "type_vocab_size": sizes.of(types, 0) if has_types else bert.get("type_vocab_size", 2),
     }
 
 
-def _heads(stated: Any, width: int, name: str, path: Path) -> int:
-    """The number of heads, which no weight tells: stated, or as many as every published model of this width has."""
-    published = EVA_HEADS if width == EVA_WIDTH else width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else None
-    heads = stated or published
-    if not isinstance(heads, int) or width % heads:
-        raise BadCheckpoint(
-            path, f"state {name} in a config.json beside the weights: a width of {width} does not tell it"
-        )
-    return heads
+def _qformer_config(sizes: _Sizes, qformer: Mapping[str, Any]) -> dict[str, Any]:
+    layers = sizes.layers(r"qformer\.encoder\.layer\.(\d+)\.")
+    crossing = sizes.layers(r"qformer\.encoder\.layer\.(\d+)\.crossattention\.")
+    frequency = crossing[1] if len(crossing) > 1 else len(layers)
+    return {
+        **_bert_sizes(sizes, "embeddings.", "qformer.encoder.layer.0.intermediate_query.dense.weight", qformer),
+        "num_hidden_layers": qformer.get("num_hidden_layers", len(layers)),
+        "cross_attention_frequency": qformer.get("cross_attention_freq", frequency),
+    }
+
+
+def _bert_sizes(sizes: _Sizes, embeddings: str, inner: str, stated: Mapping[str, Any]) -> dict[str, Any]:
+    width = sizes.of(f"{embeddings}word_embeddings.weight", 1)
+    return {
+        "vocab_size": sizes.of(f"{embeddings}word_embeddings.weight", 0),
+        "hidden_size": width,
+        "intermediate_size": sizes.of(inner, 0),
+        "max_position_embeddings": sizes.of(f"{embeddings}position_embeddings.weight", 0),
+        "num_attention_heads": sizes.heads(stated.get("num_attention_heads"), width, "num_attention_heads"),
+    }
 
 
 def _image_size(state: State, stated: Mapping[str, Any], path: Path) -> int:
+    """The side of the pictures in pixels: stated, or that of the file's position embeddings."""
     vit = _part(stated, "vit")
     patch = _patch_size(state, path)
-    side = vit.get("image_size") or vit.get("image_res")
-    if side is None:
-        if _POSITIONS not in state:
-            raise BadWeights(path, missing=[_POSITIONS], unexpected=[], mismatched=[])
-        side = _grid(state[_POSITIONS]) * patch
+    rows = _required(state, _POSITIONS, path).shape[1] - 1
+    if math.isqrt(rows) ** 2 != rows:
+        shape = list(state[_POSITIONS].shape)
+        raise BadWeights(path, missing=[], unexpected=[], mismatched=[f"{_POSITIONS} {shape}, no square and one more"])
+    side = vit.get("image_size") or vit.get("image_res") or math.isqrt(rows) * patch
     if not isinstance(side, int) or side % patch:
         raise BadCheckpoint(path, f"vit.image_size is {side!r}, no multiple of the patches' {patch} pixels")
     return side
 
 
 def _patch_size(state: State, path: Path) -> int:
-    key = "visual_encoder.patch_embed.proj.weight"
-    _rows(state, key, path)
-    return state[key].shape[-1]
+    return _required(state, "visual_encoder.patch_embed.proj.weight", path).shape[-1]
 
 
-def _rows(state: State, key: str, path: Path) -> int:
+def _required(state: State, key: str, path: Path) -> torch.Tensor:
     if key not in state:
         raise BadWeights(path, missing=[key], unexpected=[], mismatched=[])
-    return state[key].shape[0]
-
-
-def _grid(positions: torch.Tensor) -> int:
-    return math.isqrt(positions.shape[1] - 1)
+    return state[key]
 
 
 def _layers(state: State, pattern: str) -> set[int]:

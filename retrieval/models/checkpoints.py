@@ -98,7 +98,7 @@ def _bundled(name: str, family: Family, roles: tuple[Role, ...], **rest: Any) ->
 
 
 def _albef(name: str, file: str, image_size: int, **rest: Any) -> Checkpoint:
-    stated = {"vit": {"num_heads": 12, "image_size": image_size}, "bert": {"num_attention_heads": 12}}
+    stated = {"vit": _VIT_B | {"image_size": image_size}, "bert": _BERT | {"fusion_layer": 6}}
     defaults: _Rest = {"text_length": 30, "protocol": "itm", "memory_bytes": 2 * _GB, **_BLIP_TALKS}
     roles = () if "not_run" in rest else RETRIEVAL
     source = Released((_ALBEF + file,), stated)
@@ -108,8 +108,8 @@ def _albef(name: str, file: str, image_size: int, **rest: Any) -> Checkpoint:
 def _albef_of_lavis(name: str, file: str, **rest: Any) -> Checkpoint:
     """LAVIS' re-write has no token types, ends a text with [SEP], and adds the cosine."""
     stated = {
-        "vit": {"num_heads": 12, "image_size": 384},
-        "bert": {"num_attention_heads": 12, "type_vocab_size": 0},
+        "vit": _VIT_B | {"image_size": 384},
+        "bert": _BERT | {"fusion_layer": 6, "type_vocab_size": 0},
         "max_text_len": 35,
     }
     defaults: _Rest = {"memory_bytes": 2 * _GB, **_BLIP_TALKS}
@@ -120,9 +120,8 @@ def _albef_of_lavis(name: str, file: str, **rest: Any) -> Checkpoint:
 
 def _blip(name: str, address: str, image_size: int, roles: tuple[Role, ...], *, large: bool = False) -> Checkpoint:
     stated = {
-        "vit": {"num_heads": 16 if large else 12, "image_size": image_size},
-        "bert": {"num_attention_heads": 12},
-        "bert_encoder": {"num_attention_heads": 12},
+        "vit": (_VIT_L if large else _VIT_B) | {"image_size": image_size},
+        "bert": _BERT,
     }
     talks: _Rest = {role: name for role in GENERATION if role in roles}
     memory = (3 if large else 2) * _GB
@@ -159,6 +158,10 @@ def _blip2_of_hub(name: str, roles: tuple[Role, ...], image_size: int, parameter
         memory_bytes=size + _GB,
         **{**talks, **rest},
     )
+
+
+def _stated_of_vit_g(image_size: int) -> _Rest:
+    return {"vit": _VIT_G | {"image_size": image_size}, "qformer": _QFORMER}
 
 
 def _towers(name: str, family: Family, source: str, image_size: int, licence: str, parameters: int) -> Checkpoint:
@@ -201,8 +204,11 @@ def _video(name: str, address: str, text_length: int) -> Checkpoint:
 _BLIP_TALKS: _Rest = {"captioner": "blip-image-captioning-base", "answerer": "blip-vqa-base"}
 _BLIP2_TALKS: _Rest = {"captioner": "blip2-opt-2.7b", "answerer": "blip2-opt-2.7b"}
 _POSTCARDS_TALK: _Rest = {"captioner": "postcards", "answerer": "postcards"}
-_VIT_G = {"vit": {"num_heads": 16, "depth": 39, "image_size": 224}, "qformer": {"num_attention_heads": 12}}
-_VIT_G_COCO = {"vit": {"num_heads": 16, "image_size": 364}, "qformer": {"num_attention_heads": 12}}
+_VIT_B = {"depth": 12, "num_heads": 12}
+_VIT_L = {"depth": 24, "num_heads": 16}
+_VIT_G = {"depth": 39, "num_heads": 16}
+_BERT = {"num_hidden_layers": 12, "num_attention_heads": 12}
+_QFORMER = _BERT | {"cross_attention_freq": 2}
 
 # Billions of weights, the vision tower among them.
 _INSTRUCT_BILLIONS = {"flan-t5-xl": 4.0, "flan-t5-xxl": 12.3, "vicuna-7b": 7.9, "vicuna-13b": 14.2}
@@ -281,7 +287,7 @@ _ROWS = (
     Checkpoint(
         "blip2-pretrain",
         "blip2",
-        Released((f"{_LAVIS}BLIP2/blip2_pretrained.pth", f"{_LAVIS}BLIP2/eva_vit_g.pth"), _VIT_G),
+        Released((f"{_LAVIS}BLIP2/blip2_pretrained.pth", f"{_LAVIS}BLIP2/eva_vit_g.pth"), _stated_of_vit_g(224)),
         RETRIEVAL,
         image_size=224,
         licence=BSD,
@@ -291,7 +297,7 @@ _ROWS = (
     Checkpoint(
         "blip2-coco",
         "blip2",
-        Released((f"{_LAVIS}BLIP2/blip2_finetune_coco.pth",), _VIT_G_COCO),
+        Released((f"{_LAVIS}BLIP2/blip2_finetune_coco.pth",), _stated_of_vit_g(364)),
         RETRIEVAL,
         image_size=364,
         licence=BSD,

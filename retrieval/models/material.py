@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retrieval.errors import BadCheckpoint
 from retrieval.models import authors, hub, weights
 from retrieval.models.vocabulary import read_text_length
 from retrieval.models.weights import State
@@ -36,13 +37,14 @@ def gather(path: Path, kind: authors.Kind, *, text_length: int) -> Material:
     vocabulary = hub.vocabulary_folder(path, offline=True)
     if authors.is_authors(path):
         state = authors.read_state(path, kind)
-        return Material(
-            path,
-            authors.read_config(path, kind, state),
-            state,
-            vocabulary,
-            authors.read_text_length(path, authors=text_length),
-            authors.RENAMED[kind].back,
-        )
+        config = authors.read_config(path, kind, state)
+        length = authors.read_text_length(path, authors=text_length)
+        positions = (config.get("text_config") or config["qformer_config"])["max_position_embeddings"]
+        if length > positions:
+            said = (
+                f"a text may have {length} ids, but the position embeddings only {positions} rows: state max_text_len"
+            )
+            raise BadCheckpoint(path, said)
+        return Material(path, config, state, vocabulary, length, authors.RENAMED[kind].back)
     length = read_text_length(path, authors=text_length)
     return Material(path, hub.read_config(path), weights.read_state(path), vocabulary, length, str)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from api import problems
 from api.deps import Service
 from api.limits import BodyLimit, HeadAsGet
-from api.routes import docs, galleries, health, items, lookup, search
+from api.routes import docs, embed, galleries, health, items, lookup, search
 from api.settings import Settings
 
 ABOUT = "Pictures found by what they show: ITC finds candidates, ITM reranks them. Errors are problems (RFC 9457)."
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, limit=settings.upload_bytes)
     app.add_middleware(HeadAsGet)
     problems.add_handlers(app)
-    for noun in (galleries, search, lookup, items, health, docs):
+    for noun in (galleries, search, lookup, embed, items, health, docs):
         app.include_router(noun.router)
     return app
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from api.doors.pages import MOST_CANDIDATES, MOST_HITS
+from api.doors.ranking import MOST_CANDIDATES, MOST_HITS, MOST_POOLED, Ranking
 from api.errors import DOMAIN, Closing
 from api.library import Sightline
 from api.queues import Queue, call_each
@@ -32,6 +32,8 @@ BATCH = 64
 READERS = 4
 """Threads that read SQL and files for everything but searches."""
 MOST_CHARACTERS = 10_000
+MOST_NAME = 4096
+"""Characters of a model's name: it may be a folder of the server's own."""
 
 log = logging.getLogger("sightline")
 
@@ -42,7 +44,12 @@ class TextQuery:
 
     gallery: str
     text: str
-    k: int
+    ranking: Ranking
+
+    @property
+    def kind(self) -> tuple[str, int]:
+        """What queries must have in common to be answered in one pass."""
+        return self.gallery, self.ranking.pooled or 0
 
 
 class Service:
@@ -99,22 +106,24 @@ class Service:
         await run_in_threadpool(self.sightline.check)
 
     def _answer_batch(self, queries: list[TextQuery]) -> list[Page | Exception]:
-        """Answer queries gallery by gallery, each in one pass."""
+        """Answer queries gallery by gallery, each in one pass; those with a first pass of their own apart."""
         answers: dict[int, Page | Exception] = {}
-        by_gallery = sorted(range(len(queries)), key=lambda i: queries[i].gallery)
-        for name, group in groupby(by_gallery, key=lambda i: queries[i].gallery):
+        by_kind = sorted(range(len(queries)), key=lambda i: queries[i].kind)
+        for _, group in groupby(by_kind, key=lambda i: queries[i].kind):
             places = list(group)
-            answers.update(zip(places, self._answer_gallery(name, [queries[i] for i in places]), strict=True))
+            answers.update(zip(places, self._answer_together([queries[i] for i in places]), strict=True))
         return [answers[i] for i in range(len(queries))]
 
-    def _answer_gallery(self, name: str, queries: list[TextQuery]) -> Iterable[Page | Exception]:
+    def _answer_together(self, queries: list[TextQuery]) -> Iterable[Page | Exception]:
+        name, pooled = queries[0].gallery, queries[0].ranking.pooled
+        texts, ks = [one.text for one in queries], [one.ranking.k for one in queries]
         try:
-            return self.sightline.search_batch(name, [one.text for one in queries], [one.k for one in queries])
+            return self.sightline.search_batch(name, texts, ks, pooled=pooled)
         except Exception as error:
             if len(queries) == 1:
                 return [error]
         # One of them is at fault: the others get their answers.
-        return [page for one in queries for page in self._answer_gallery(name, [one])]
+        return [page for one in queries for page in self._answer_together([one])]
 
     def _open_database(self) -> None:
         try:
@@ -195,6 +204,24 @@ Candidates = Annotated[
         ge=1,
         le=MOST_CANDIDATES,
         description="how many hits of the first stage are reranked; unset, it suits the model and the device",
+    ),
+]
+Matcher = Annotated[
+    str | None,
+    Query(
+        max_length=MOST_NAME,
+        description="a model whose matcher reranks in place of the gallery's: a name of `sightline models` whose "
+        "weights are here",
+        examples=["postcards"],
+    ),
+]
+Pooled = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MOST_POOLED,
+        description="where pictures have several vectors: how many a first pass by the mean of each hands on, at least "
+        "k and candidates; unset, all vectors are searched",
     ),
 ]
 Rerank = Annotated[bool, Query(description="false leaves the order of the first stage, which is much quicker")]

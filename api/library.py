@@ -9,12 +9,16 @@ from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
-from api.doors import bootstrapping, evaluations, folders, pages, pictures, reviews, training
+from api.doors import bootstrapping, embedding, evaluations, exports, folders, pages, pictures, reviews, training
+from api.doors.embedding import Pictures
+from api.doors.exports import Format
+from api.doors.ranking import Ranking
 from api.errors import DOMAIN, UsageError
-from api.results import Bootstrapped, Evaluated, Indexed, ModelRow, Page
+from api.results import Bootstrapped, Evaluated, Exported, Features, Indexed, ModelRow, Page
 from api.settings import Settings, read_settings
 from api.wiring import Say, Wiring
 from indexer.build import Progress
+from retrieval.features import Kind
 from retrieval.models import hub
 from retrieval.models.checkpoints import CHECKPOINTS
 from retrieval.training.finetuning.recipe import DEFAULTS, Recipe
@@ -101,7 +105,7 @@ class Sightline:
 
     def models(self) -> list[ModelRow]:
         """List the models that have names, and whether their weights are here."""
-        return [ModelRow(row, hub.is_cached(row, row.roles[0])) for row in CHECKPOINTS.values()]
+        return [ModelRow(row, bool(row.roles) and hub.is_cached(row, row.roles[0])) for row in CHECKPOINTS.values()]
 
     # The verbs
 
@@ -125,17 +129,21 @@ class Sightline:
         k: int = 10,
         candidates: int | None = None,
         rerank: bool = True,
+        matcher: str | None = None,
+        pooled: int | None = None,
         model: str | None = None,
         progress: Progress | None = None,
     ) -> Page:
         """Find pictures by text, by picture or by both.
 
-        `candidates` is how many hits of the first stage are reranked; the default suits the model and the device.
+        `candidates` is how many hits of the first stage are reranked; the default suits the matcher and the device.
+        `matcher` names another model than the gallery's to rerank by. `pooled` items are looked at closely where an
+        item has several vectors: a first pass takes the mean of each, which is quicker and may miss some.
         """
-        pages.check_sizes(k, candidates)
-        pages.check_query(text, image)
+        ranking = self._ranking(k, candidates, rerank, matcher, pooled)
+        pages.check_query(text, image, matcher)
         gallery = folders.target(self.wiring, target, model=model, progress=progress or Silence())
-        return pages.search_page(self.wiring, gallery, text, image, k=k, candidates=candidates, rerank=rerank)
+        return pages.search_page(self.wiring, gallery, text, image, ranking)
 
     def lookup(
         self,
@@ -147,25 +155,69 @@ class Sightline:
         k: int = 10,
         candidates: int | None = None,
         rerank: bool = True,
+        matcher: str | None = None,
         model: str | None = None,
         progress: Progress | None = None,
     ) -> Page:
         """Find the texts that describe a picture best: those of a gallery, or the given ones."""
-        pages.check_sizes(k, candidates)
+        ranking = self._ranking(k, candidates, rerank, matcher)
         gallery = None
         if target is not None:
             gallery = folders.target(self.wiring, target, model=model, progress=progress or Silence())
         if texts is not None:
-            return self._lookup_among(image, texts, texts_name, gallery, model, k, candidates, rerank)
+            return pages.lookup_page_among(
+                self.wiring, image, texts, ranking, origin=texts_name, gallery=gallery, model=model
+            )
         if gallery is None:
             raise UsageError("gallery", "a lookup needs texts to choose from: --gallery NAME or --texts FILE")
-        return pages.lookup_page(self.wiring, gallery, image, k=k, candidates=candidates, rerank=rerank)
+        return pages.lookup_page(self.wiring, gallery, image, ranking)
 
     def ask(
         self, what: int | Path | str | Image | bytes, question: str | None = None, *, model: str | None = None
     ) -> Answer:
         """Describe an item (by id or file) or a picture, or answer a question about it."""
         return pictures.ask(self.wiring, what, question, model=model)
+
+    def embed(
+        self,
+        images: Pictures | None = None,
+        *,
+        texts: str | Sequence[str] | None = None,
+        model: str | None = None,
+        pairs: bool = False,
+        projected: bool | None = None,
+        every_token: bool = False,
+        progress: Progress | None = None,
+    ) -> Features:
+        """Give the features of pictures, of texts, or of picture i with text i (`pairs`), as one array in memory.
+
+        `images` are pictures, or a folder with all below it, or the name of a gallery, whose stored embeddings are
+        given. `projected` vectors lie in the space where pictures and texts are compared, which is meant unless
+        somebody says otherwise; pairs have no such vectors. docs/features.md tells the shapes.
+        """
+        return embedding.collect(self._stream(images, texts, model, pairs, projected, every_token, progress))
+
+    def embed_into(
+        self,
+        out: Path | str | BinaryIO,
+        images: Pictures | None = None,
+        *,
+        texts: str | Sequence[str] | None = None,
+        model: str | None = None,
+        pairs: bool = False,
+        projected: bool | None = None,
+        every_token: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write what `embed` gives, batch by batch: as .npy, .parquet or .json by the path's name, or JSON into a file.
+
+        A file of that name appears when all is done; an array has a .npy.names.json beside it.
+        """
+        asked = (images, texts, model, pairs, projected, every_token, progress)
+        if not isinstance(out, (Path, str)):
+            return exports.write(self._stream(*asked), "json", out)
+        place, form = exports.check_path(out)
+        return exports.save(self._stream(*asked), place, form)
 
     def evaluate(
         self,
@@ -176,13 +228,15 @@ class Sightline:
         queries: int | None = None,
         seed: int = 0,
         synthetic: bool = False,
+        matcher: str | None = None,
+        pooled: int | None = None,
         progress: Progress | None = None,
     ) -> Evaluated:
         """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
 
-        Pairs that a model wrote count where `synthetic` asks for them.
+        Pairs that a model wrote count where `synthetic` asks for them. `matcher` and `pooled` are those of `search`.
         """
-        pages.check_sizes(1, candidates)
+        self._ranking(evaluations.LEAST_CANDIDATES, candidates, rerank, matcher, pooled)
         watcher = progress or Silence()
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
         return evaluations.evaluate(
@@ -193,6 +247,8 @@ class Sightline:
             queries=queries,
             seed=seed,
             synthetic=synthetic,
+            matcher=matcher,
+            pooled=pooled,
             progress=watcher,
         )
 
@@ -277,18 +333,22 @@ class Sightline:
         k: int = 10,
         candidates: int | None = None,
         rerank: bool = True,
+        matcher: str | None = None,
+        pooled: int | None = None,
     ) -> Page:
-        """Search as `search` does, but never look at folders."""
-        pages.check_sizes(k, candidates)
-        pages.check_query(text, image)
+        """Search as `search` does, but never look at folders, neither for pictures nor for a matcher."""
+        ranking = Ranking(k, candidates, rerank, matcher, pooled)
+        pages.check_query(text, image, matcher)
         gallery = self.gallery(name)
-        return pages.search_page(self.wiring, gallery, text, image, k=k, candidates=candidates, rerank=rerank)
+        pages.check_offered(self.wiring, gallery, matcher)
+        return pages.search_page(self.wiring, gallery, text, image, ranking)
 
-    def search_batch(self, name: str, texts: Sequence[str], ks: Sequence[int]) -> list[Page]:
+    def search_batch(
+        self, name: str, texts: Sequence[str], ks: Sequence[int], *, pooled: int | None = None
+    ) -> list[Page]:
         """Answer several texts by the first stage alone, in one pass: the pages are those of one at a time."""
-        for k in ks:
-            pages.check_sizes(k)
-        return pages.search_pages(self.wiring, self.gallery(name), texts, ks)
+        sizes = [Ranking(k, rerank=False, pooled=pooled).k for k in ks]
+        return pages.search_pages(self.wiring, self.gallery(name), texts, sizes, pooled=pooled)
 
     def lookup_gallery(
         self,
@@ -299,14 +359,34 @@ class Sightline:
         k: int = 10,
         candidates: int | None = None,
         rerank: bool = True,
+        matcher: str | None = None,
     ) -> Page:
         """Look up as `lookup` does, but never look at folders; given texts are read with the gallery's model."""
-        pages.check_sizes(k, candidates)
+        ranking = Ranking(k, candidates, rerank, matcher)
         gallery = self.gallery(name)
+        pages.check_offered(self.wiring, gallery, matcher)
         if texts is None:
-            return pages.lookup_page(self.wiring, gallery, image, k=k, candidates=candidates, rerank=rerank)
+            return pages.lookup_page(self.wiring, gallery, image, ranking)
         pages.require_model(gallery, "a lookup")
-        return self._lookup_among(image, texts, "texts", gallery, None, k, candidates, rerank)
+        return pages.lookup_page_among(self.wiring, image, texts, ranking, origin="texts", gallery=gallery, model=None)
+
+    def embed_sent(
+        self,
+        images: Sequence[bytes],
+        texts: Sequence[str],
+        *,
+        into: BinaryIO,
+        form: Format,
+        model: str | None = None,
+        kind: Kind | None = None,
+        projected: bool | None = None,
+        every_token: bool = False,
+    ) -> Exported:
+        """Write the features of pictures and texts that were sent into an open file, by a model that is here."""
+        wanted = embedding.choose(kind, bool(images), bool(texts), projected=projected, every_token=every_token)
+        chosen = embedding.check_offered(self.wiring, model)
+        found = embedding.stream(self.wiring, images or None, texts, wanted, model=chosen, progress=Silence())
+        return exports.write(found, form, into)
 
     # Service
 
@@ -322,25 +402,27 @@ class Sightline:
         except DOMAIN as error:
             self.wiring.say(f"gallery {name} is not ready: {error}")
 
-    def _lookup_among(
+    def _stream(
         self,
-        image: Image | Path | str | bytes,
-        texts: Sequence[str],
-        origin: str,
-        gallery: Gallery | None,
+        images: Pictures | None,
+        texts: str | Sequence[str] | None,
         model: str | None,
-        k: int,
-        candidates: int | None,
-        rerank: bool,
-    ) -> Page:
-        return pages.lookup_page_among(
-            self.wiring,
-            image,
-            texts,
-            origin=origin,
-            gallery=gallery,
-            model=model,
-            k=k,
-            candidates=candidates,
-            rerank=rerank,
-        )
+        pairs: bool,
+        projected: bool | None,
+        every_token: bool,
+        progress: Progress | None,
+    ) -> embedding.Stream:
+        """Begin to embed; nothing is computed before the stream is read."""
+        several = [texts] if isinstance(texts, str) else texts or []
+        kind: Kind | None = "multimodal" if pairs else None
+        wanted = embedding.choose(kind, images is not None, bool(several), projected=projected, every_token=every_token)
+        return embedding.stream(self.wiring, images, several, wanted, model=model, progress=progress or Silence())
+
+    def _ranking(
+        self, k: int, candidates: int | None, rerank: bool, matcher: str | None, pooled: int | None = None
+    ) -> Ranking:
+        """Say how a page is made. What cannot be is told before a folder is indexed for it."""
+        ranking = Ranking(k, candidates, rerank, matcher, pooled)
+        if matcher is not None:
+            self.wiring.matcher(matcher)
+        return ranking

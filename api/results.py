@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from indexer.build import Report
 from retrieval.evaluation.run import Direction
+from retrieval.features import Kind
 from retrieval.models.checkpoints import Checkpoint
-from retrieval.types import Hit
+from retrieval.types import Float32, Hit
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,15 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Page:
-    """Hits and how they were found: `stages` is "itc+itm", "itc" or "names" (full-text search, without scores)."""
+    """Hits and how they were found: `stages` is "itc+itm", "itc" or "names" (full-text search, without scores).
+
+    `model` found the candidates, `matcher` is the model that reranked them: the same unless another was asked for,
+    None without reranking.
+    """
 
     gallery: str | None
     model: str | None
+    matcher: str | None
     revision: int | None
     stages: str
     unknown_words: tuple[str, ...]
@@ -39,15 +45,53 @@ class Page:
         return len(self.hits)
 
 
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a model makes of pictures, texts or both: row i belongs to `uris[i]`, to `texts[i]`, or to both.
+
+    `embeddings` is `float32 [n, v, d]`, or `[n, d]` for texts without every token. Where texts differ in length, rows
+    of zeros fill up: `lengths[i]` of the v rows count. `failed` names files of a folder that are no pictures, with
+    reasons.
+    """
+
+    model: str
+    kind: Kind
+    projected: bool
+    embeddings: Float32
+    lengths: tuple[int, ...]
+    uris: tuple[str, ...]
+    texts: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Features that were written: the shape is that of one array of all of them."""
+
+    model: str
+    kind: Kind
+    projected: bool
+    shape: tuple[int, ...]
+    failed: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True)
 class Evaluated:
-    """A stored evaluation: recall in both directions, before and after reranking."""
+    """A stored evaluation: recall in both directions, before and after reranking by `matcher`, if there was any.
+
+    `pooled` items passed a first pass over one vector of each, where one was asked for.
+    """
 
     id: int
     gallery: str
     model: str
+    matcher: str | None
     revision: int
     candidates: int
+    pooled: int | None
     directions: tuple[Direction, ...]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from api.results import Evaluated, Indexed, ModelRow, Page
+from retrieval.models.checkpoints import Checkpoint, Released
 from retrieval.types import Answer
 from storage.galleries import GallerySummary
 from storage.items import Item
@@ -32,6 +34,7 @@ class PageOut(BaseModel):
 
     gallery: str | None
     model: str | None
+    matcher: str | None = Field(description="the model that reranked the hits; null without reranking")
     revision: int | None
     stages: Literal["itc+itm", "itc", "names"] = Field(description="names: full-text search of names and captions")
     unknown_words: list[str] = Field(description="words of the query that the model does not know")
@@ -107,6 +110,25 @@ class AnswerOut(BaseModel):
         return cls(**asdict(answer) | {"unknown_words": list(answer.unknown_words)})
 
 
+class FeatureOut(BaseModel):
+    """The vectors of a picture, a text or both; those of a text alone are one list of numbers."""
+
+    uri: str | None = Field(None, description="the picture; sent ones are image#1, image#2 and so on")
+    text: str | None = None
+    embedding: list[float] | list[list[float]]
+
+
+class FeaturesOut(BaseModel):
+    """What a model makes of pictures, texts or both, in the order in which they were given."""
+
+    model: str
+    kind: Literal["image", "text", "multimodal"]
+    projected: bool = Field(description="L2-normalised, in the space where pictures and texts are compared")
+    every_token: bool
+    items: list[FeatureOut]
+    shape: list[int | None] = Field(description="items, vectors of each (null where that varies), numbers of a vector")
+
+
 class IndexedOut(BaseModel):
     """What an index run found and did."""
 
@@ -145,8 +167,10 @@ class EvaluatedOut(BaseModel):
     id: int
     gallery: str
     model: str
+    matcher: str | None = Field(description="the model that reranked; null without reranking")
     revision: int
     candidates: int
+    pooled: int | None = Field(description="items that a first pass by one vector each handed on; null without one")
     directions: list[DirectionOut]
 
     @classmethod
@@ -155,18 +179,34 @@ class EvaluatedOut(BaseModel):
         return cls(**asdict(evaluated))
 
 
+def sources(checkpoint: Checkpoint) -> list[str]:
+    """Say where a checkpoint's weights come from."""
+    match checkpoint.source:
+        case None:
+            return []
+        case Released(addresses=addresses):
+            return [*addresses]
+        case Path():
+            return ["bundled"]
+        case str() as repository:
+            return [repository]
+
+
 class ModelOut(BaseModel):
     """A model that has a name."""
 
     name: str
     family: str
-    roles: list[str]
+    source: list[str] = Field(description="a folder, a Hugging Face id, or addresses of the authors")
+    roles: list[str] = Field(description="what its own weights can do")
     image_size: int
     text_length: int
-    protocol: str
+    protocol: str = Field(description="how a candidate is scored: itm, itm+itc or itc")
     licence: str
-    download_bytes: int | None
+    download_bytes: int | None = Field(description="size of the weights files, where it is known")
+    memory_bytes: int | None = Field(description="what loading it and reading one picture takes in float32")
     cached: bool
+    not_run: str | None = Field(description="why a known model cannot be run here")
 
     @classmethod
     def of(cls, row: ModelRow) -> ModelOut:
@@ -175,13 +215,16 @@ class ModelOut(BaseModel):
         return cls(
             name=one.name,
             family=one.family,
+            source=sources(one),
             roles=list(one.roles),
             image_size=one.image_size,
             text_length=one.text_length,
             protocol=one.protocol,
             licence=one.licence,
             download_bytes=one.download_bytes,
+            memory_bytes=one.memory_bytes,
             cached=row.cached,
+            not_run=one.not_run,
         )
 
 

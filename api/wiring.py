@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -15,10 +17,11 @@ from api.settings import Settings
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
 from indexer.originals import check_unchanged, open_original
 from indexer.sources.folder import looks_rendered
-from retrieval.errors import PictureGone, UnknownModel, WeightsMissing
+from retrieval.errors import NotRun, PictureGone, RetrievalError, RoleMissing, UnknownModel, WeightsMissing
 from retrieval.models import hub, load
-from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint, companion, resolve
-from retrieval.models.roles import Answerer, Captioner, Encoder
+from retrieval.models.checkpoints import CHECKPOINTS, Checkpoint, Role, Scoring, companion
+from retrieval.models.resolve import resolve
+from retrieval.models.roles import Answerer, Captioner, Encoder, FeatureExtractor, Precision
 from retrieval.pictures import ImageTokens
 from retrieval.rerank import Reranker
 from storage import schema
@@ -110,6 +113,16 @@ class Wiring:
         """Whether the network must not be asked for weights."""
         return self.settings.offline
 
+    @cached_property
+    def precision(self) -> Precision:
+        """What models compute in: a half is refused where there is no GPU."""
+        wanted = self.settings.precision
+        if wanted != "float32" and not self._on_gpu():
+            raise UsageError(
+                "SIGHTLINE_PRECISION", f"SIGHTLINE_PRECISION is {wanted}: a CPU computes in float32; unset it"
+            )
+        return wanted
+
     def checkpoint(self, name: str) -> Checkpoint:
         """Find what a model name means; a folder's configuration is read once and not for every query."""
         if name not in self._checkpoints:
@@ -129,13 +142,56 @@ class Wiring:
             raise ModelMismatch(gallery.name, f"{gallery.model} ({was})", f"{gallery.model} ({now})")
         return encoder
 
-    def reranker_of(self, gallery: Gallery) -> Reranker | None:
-        """Load the matcher of a gallery's model; None for a model that has none."""
+    def features(self, checkpoint: Checkpoint) -> FeatureExtractor:
+        """Load what gives a checkpoint's features once: its encoder."""
+        return self._once("features", checkpoint, load.load_features)
+
+    def matcher(self, name: str) -> Checkpoint:
+        """Find a matcher that is asked for by name; RoleMissing where the model has none."""
+        found = self.checkpoint(name)
+        if found.not_run is not None:
+            raise NotRun(found.name, found.not_run)
+        if "matcher" not in found.roles:
+            raise RoleMissing(found.name, "matcher")
+        return found
+
+    def matchers_at_hand(self, gallery: Gallery) -> list[str]:
+        """Name the matchers that can read a gallery's candidates without a download: of the table, and the server's.
+
+        The server's own are the gallery's model and the one of new galleries, whatever they are.
+        """
+        return self._at_hand("matcher", [gallery.model])
+
+    def encoders_at_hand(self, models: Iterable[str]) -> list[str]:
+        """Name the encoders that can be loaded without a download: of the table, of `models`, and the server's."""
+        return [name for name in self._at_hand("encoder", models) if self.checkpoint(name).source is not None]
+
+    def _at_hand(self, role: Role, models: Iterable[str | None]) -> list[str]:
+        here = [name for name, row in CHECKPOINTS.items() if _is_at_hand(row, role)]
+        for name in (*models, self.settings.model):
+            # A setting that means nothing is told where it is used.
+            with suppress(RetrievalError):
+                if name is not None and name not in here and _is_at_hand(resolve(name, offline=True), role):
+                    here.append(name)
+        return here
+
+    def reranker_of(self, gallery: Gallery, matcher: str | None = None) -> Reranker | None:
+        """Load the named matcher for a gallery, else that of the gallery's model; None for a model that has none."""
         assert gallery.model is not None
-        return self.reranker(self.checkpoint(gallery.model))
+        return self.reranker_for(self.checkpoint(gallery.model), matcher)
+
+    def reranker_for(self, encoder: Checkpoint, matcher: str | None) -> Reranker | None:
+        """Load the named matcher for the candidates of an encoder, else its own; None for a model that has none."""
+        if matcher is None:
+            return self.reranker(encoder)
+        chosen = self.matcher(matcher)
+        self.announce_download(chosen, "matcher")
+        reranker = self.reranker(chosen)
+        assert reranker is not None
+        return replace(reranker, scoring=scoring_of(encoder, chosen))
 
     def reranker(self, checkpoint: Checkpoint) -> Reranker | None:
-        """Load a matcher once, with its token cache; None for a model that has none."""
+        """Load a matcher once, with its token cache, for candidates of its own model; None for a model without one."""
         if "matcher" not in checkpoint.roles:
             return None
         return self._once("matcher", checkpoint, self._reranker)
@@ -203,18 +259,22 @@ class Wiring:
         """Choose how many pictures are encoded at a time: large pictures few, so that progress is seen."""
         return 32 if checkpoint.image_size <= SMALL_PIXELS else 8
 
-    def depth(self, gallery: Gallery) -> int:
-        """Choose how many candidates are reranked unless the user says: what the device does in about a second."""
-        assert gallery.model is not None
-        if self.checkpoint(gallery.model).image_size <= SMALL_PIXELS:
+    def depth(self, gallery: Gallery, matcher: str | None = None) -> int:
+        """Choose how many candidates are reranked unless the user says: what the device does in about a second.
+
+        The work is the matcher's: the named one's, else that of the gallery's model.
+        """
+        name = matcher or gallery.model
+        assert name is not None
+        if self.checkpoint(name).image_size <= SMALL_PIXELS:
             return 32
         return 128 if self._on_gpu() else 16
 
     def _on_gpu(self) -> bool:
         return self.settings.device == "cuda" or (self.settings.device == "auto" and load.device_kind() == "cuda")
 
-    def _reranker(self, checkpoint: Checkpoint, *, device: str | None, offline: bool) -> Reranker:
-        matcher = load.load_matcher(checkpoint, device=device, offline=offline)
+    def _reranker(self, checkpoint: Checkpoint, *, device: str | None, offline: bool, precision: Precision) -> Reranker:
+        matcher = load.load_matcher(checkpoint, device=device, offline=offline, precision=precision)
         cache_bytes, batch = self.settings.token_cache_bytes, self.batch(checkpoint)
         return Reranker(
             matcher, ImageTokens(matcher, self.originals, cache_bytes=cache_bytes, batch=batch), checkpoint.protocol
@@ -227,8 +287,21 @@ class Wiring:
         with self._lock:
             key = (role, checkpoint.name)
             if key not in self._models:
-                self._models[key] = loader(checkpoint, device=device, offline=self.offline)
+                self._models[key] = loader(checkpoint, device=device, offline=self.offline, precision=self.precision)
             return self._models[key]  # type: ignore[return-value]
+
+
+def scoring_of(encoder: Checkpoint, matcher: Checkpoint) -> Scoring:
+    """Choose how candidates of an encoder are scored by a matcher.
+
+    The authors add the ITC cosine of the very model whose logit it is. A cosine of another model has another scale and
+    another spread, for which nobody has weighed the two: there the logit counts alone.
+    """
+    return matcher.protocol if matcher.name == encoder.name else "itm"
+
+
+def _is_at_hand(checkpoint: Checkpoint, role: Role) -> bool:
+    return role in checkpoint.roles and hub.is_cached(checkpoint, role)
 
 
 def _megabytes(checkpoint: Checkpoint) -> int:

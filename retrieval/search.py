@@ -27,14 +27,15 @@ def search(
     *,
     k: int,
     candidates: int,
+    pooled: int | None = None,
 ) -> list[Hit]:
     """Find the k images of a snapshot that answer a query best.
 
     The first stage gives `candidates` (at least k) by ITC similarity; the matcher orders them anew where there is
-    one and the query has a text. A picture alone is answered by similarity.
+    one and the query has a text. A picture alone is answered by similarity. `pooled` is explained at `find`.
     """
     embedding = encode([query], encoder)
-    found = find(embedding, snapshot, max(k, candidates) if reranker else k)[0]
+    found = find(embedding, snapshot, max(k, candidates) if reranker else k, pooled=pooled)[0]
     known = items.by_ids(session, [candidate.item_id for candidate in found])
     if reranker is None or query.text is None:
         return join(unjudged(found)[:k], known)
@@ -42,10 +43,16 @@ def search(
 
 
 def search_many(
-    session: Session, queries: Sequence[Query], snapshot: Snapshot, encoder: Encoder, *, k: Sequence[int]
+    session: Session,
+    queries: Sequence[Query],
+    snapshot: Snapshot,
+    encoder: Encoder,
+    *,
+    k: Sequence[int],
+    pooled: int | None = None,
 ) -> list[list[Hit]]:
     """Answer several queries by the first stage alone, in one pass of the encoder and one look into SQL."""
-    found = find(encode(queries, encoder), snapshot, max(k))
+    found = find(encode(queries, encoder), snapshot, max(k), pooled=pooled)
     pages: list[list[Candidate]] = [page[:size] for page, size in zip(found, k, strict=True)]
     known = items.by_ids(session, {candidate.item_id for page in pages for candidate in page})
     return [join(unjudged(page), known) for page in pages]

@@ -98,6 +98,12 @@ def exists(session: Session, name: str) -> bool:
     return session.scalar(select(GalleryTable.id).where(GalleryTable.name == name)) is not None
 
 
+def models(session: Session) -> list[str]:
+    """Name the models that galleries were built by, each once."""
+    query = select(GalleryTable.model).where(GalleryTable.model.is_not(None)).distinct()
+    return sorted(name for name in session.scalars(query) if name is not None)
+
+
 def summaries(session: Session) -> list[GallerySummary]:
     """List all galleries by name, with counts."""
     counted = select(ItemTable.gallery_id, ItemTable.kind, ItemTable.state, func.count()).group_by(

@@ -33,6 +33,29 @@ SEAL_ROWS = 1_000
 """A smaller delta is not worth a file: it is rebuilt in milliseconds."""
 DEAD_SHARE = 0.2
 """A shard is rewritten when more than this share of its items was deleted."""
+POOL_ROWS = 1_000
+"""Items whose vectors are averaged at a time."""
+
+
+class Pool:
+    """One vector for each slot of a part, in place of v: made when it is first asked for, and then kept.
+
+    Memory for n slots: 2 * 4 * n * d bytes, the vectors and their shard; v vectors of each lie in the part's own shard.
+    """
+
+    def __init__(self, store: VectorStore, embeddings: Float32, slots: Ids) -> None:
+        """Pool the rows of some slots of a block `float32 [rows, v, d]`."""
+        self._store, self._embeddings, self._slots = store, embeddings, slots
+        self._made: tuple[Shard, Float32] | None = None
+        self._lock = Lock()
+
+    def made(self) -> tuple[Shard, Float32]:
+        """Give the shard and the vectors behind it, `float32 [n, 1, d]`."""
+        with self._lock:
+            if self._made is None:
+                vectors = _means(self._embeddings, self._slots)
+                self._made = self._store.hold(vectors[:, 0]), vectors
+            return self._made
 
 
 @dataclass(frozen=True)
@@ -44,6 +67,20 @@ class Part:
     alive: Mask
     embeddings: Float32
     slots: Ids
+    pool: Pool
+
+    @property
+    def per_item(self) -> int:
+        """v: how many rows an item owns."""
+        return self.shard.rows // len(self.ids)
+
+    @property
+    def pooled(self) -> Part:
+        """The same items with one vector each, the mean of their rows, L2-normalised."""
+        if self.per_item == 1:
+            return self
+        shard, vectors = self.pool.made()
+        return replace(self, shard=shard, embeddings=vectors, slots=np.arange(len(self.ids)))
 
     def vectors(self, slots: Ids) -> Float32:
         """Read the exact vectors of some slots: `float32 [n, v, d]`."""
@@ -77,6 +114,7 @@ class _Opened:
     shard: Shard
     ids: Ids
     slots: Ids
+    pool: Pool
 
 
 @dataclass(frozen=True)
@@ -159,11 +197,13 @@ class Snapshots:
                 sealed = row.stop
                 # A shard whose items have all died keeps its row: it says how far the block is sealed.
                 if len(one.ids):
-                    parts.append(Part(one.shard, one.ids, ~np.isin(one.ids, dead), embeddings, one.slots))
+                    alive = ~np.isin(one.ids, dead)
+                    parts.append(Part(one.shard, one.ids, alive, embeddings, one.slots, one.pool))
             ids, slots = _living_rows(session, block.id, sealed, block.rows)
             if len(ids):
                 delta = self.store.hold(_rows(embeddings, slots))
-                parts.append(Part(delta, ids, np.ones(len(ids), dtype=bool), embeddings, slots))
+                pool = Pool(self.store, embeddings, slots)
+                parts.append(Part(delta, ids, np.ones(len(ids), dtype=bool), embeddings, slots, pool))
         self._opened[gallery.id, kind] = opened
         return parts
 
@@ -174,9 +214,10 @@ class Snapshots:
         with suppress(OSError, RuntimeError):
             if self._is_sound(row):
                 ids, slots = np.load(items)
-                return _Opened(self.store.open(index), ids, slots)
+                return _Opened(self.store.open(index), ids, slots, Pool(self.store, embeddings, slots))
         ids, slots = _living_rows(session, row.block_id, row.start, row.stop)
-        return _Opened(self.store.hold(_rows(embeddings, slots)), ids, slots)
+        shard = self.store.hold(_rows(embeddings, slots))
+        return _Opened(shard, ids, slots, Pool(self.store, embeddings, slots))
 
     def _is_sound(self, row: ShardTable) -> bool:
         places = self._places(row.path)
@@ -256,6 +297,20 @@ def _seal_delta(block: BlockTable, shards: Sequence[ShardTable]) -> list[_Seal]:
 def _rows(embeddings: Float32, slots: Ids) -> Float32:
     """Gather the vectors of slots `float32 [n, v, d]` as rows `float32 [n * v, d]`."""
     return np.ascontiguousarray(embeddings[slots]).reshape(-1, embeddings.shape[2])
+
+
+def _means(embeddings: Float32, slots: Ids) -> Float32:
+    """Average the v vectors of each slot and give the means unit length: `float32 [n, 1, d]`.
+
+    Vectors that cancel out have no direction: such a mean stays zero, and is similar to nothing.
+    """
+    means = np.zeros((len(slots), 1, embeddings.shape[2]), dtype=np.float32)
+    for start in range(0, len(slots), POOL_ROWS):
+        # A block is mapped and may be larger than memory: a stretch at a time.
+        mean = embeddings[slots[start : start + POOL_ROWS]].mean(axis=1, keepdims=True, dtype=np.float64)
+        length = np.linalg.norm(mean, axis=2, keepdims=True)
+        means[start : start + POOL_ROWS] = mean / np.where(length > 0, length, 1)
+    return means
 
 
 def _save_array(path: Path, array: Ids) -> None:

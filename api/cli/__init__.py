@@ -14,6 +14,7 @@ COMMANDS = (
     "search",
     "lookup",
     "ask",
+    "embed",
     "evaluate",
     "serve",
     "galleries",

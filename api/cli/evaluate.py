@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.shared import Bar, as_json, open_sightline, print_json
+from api.cli.shared import Bar, as_json, matcher_option, open_sightline, pooled_option, print_json
 
 if TYPE_CHECKING:
     from api.results import Evaluated
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 @click.argument("target")
 @click.option("--candidates", type=int, help="How many ITC candidates the ITM head reads.")
 @click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Measure the ITC stage alone.")
+@matcher_option
+@pooled_option
 @click.option("--queries", type=click.IntRange(min=1), help="A sample of so many queries per direction.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 @click.option("--synthetic", is_flag=True, help="Let pairs that a model wrote count too.")
@@ -24,6 +26,8 @@ def command(
     target: str,
     candidates: int | None,
     rerank: bool,
+    matcher: str | None,
+    pooled: int | None,
     queries: int | None,
     seed: int,
     synthetic: bool,
@@ -41,6 +45,8 @@ def command(
             queries=queries,
             seed=seed,
             synthetic=synthetic,
+            matcher=matcher,
+            pooled=pooled,
             progress=bar,
         )
     if json_wanted:
@@ -52,7 +58,7 @@ def command(
 def evaluation_table(evaluated: Evaluated) -> str:
     """Show a line per direction and stage."""
     lines = [
-        f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates reranked",
+        f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates {_reading(evaluated)}",
         f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}",
     ]
     for one in evaluated.directions:
@@ -61,3 +67,11 @@ def evaluation_table(evaluated: Evaluated) -> str:
                 shown = " ".join(f"{recalls[f'recall@{k}']:7.1%}" for k in (1, 5, 10))
                 lines.append(f"{one.name:12} {one.queries:7d} {stage:18} {shown}")
     return "\n".join(lines)
+
+
+def _reading(evaluated: Evaluated) -> str:
+    """Say what became of the candidates, and how they were found where that is unusual."""
+    said = "not reranked" if evaluated.matcher is None else "reranked"
+    if evaluated.matcher not in (None, evaluated.model):
+        said += f" by {evaluated.matcher}"
+    return said if evaluated.pooled is None else f"{said}, first pass over {evaluated.pooled}"

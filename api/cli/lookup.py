@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from api.cli.shared import (
@@ -32,6 +30,7 @@ def command(
     k: int,
     candidates: int | None,
     rerank: bool,
+    matcher: str | None,
     model: str | None,
     json_wanted: bool,
 ) -> None:
@@ -48,6 +47,7 @@ def command(
             k=k,
             candidates=candidates,
             rerank=rerank,
+            matcher=matcher,
             model=model,
             progress=bar,
         )
@@ -58,11 +58,12 @@ def command(
 
 
 def read_texts(file: str) -> list[str]:
-    """Read a text per line; empty lines are passed over."""
+    """Read a text per line, of standard input where the file is -; empty lines are passed over."""
     from api.errors import UsageError
 
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        with click.open_file(file, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("texts", f"{file} cannot be read as UTF-8 text: {error}") from error
     texts = [line.strip() for line in lines if line.strip()]

@@ -10,9 +10,11 @@ from api.cli.shared import (
     model_option,
     open_sightline,
     page_as_json,
+    pooled_option,
     print_json,
     print_page,
     ranking_options,
+    readers,
     tell_unknown,
 )
 
@@ -22,6 +24,7 @@ from api.cli.shared import (
 @click.argument("text", required=False)
 @click.option("--image", metavar="PICTURE", help="Search by a picture, alone or together with TEXT.")
 @ranking_options
+@pooled_option
 @model_option
 @as_json
 def command(
@@ -31,6 +34,8 @@ def command(
     k: int,
     candidates: int | None,
     rerank: bool,
+    matcher: str | None,
+    pooled: int | None,
     model: str | None,
     json_wanted: bool,
 ) -> None:
@@ -41,10 +46,19 @@ def command(
     sightline = open_sightline()
     with Bar() as bar:
         page = sightline.search(
-            target, text, image=image, k=k, candidates=candidates, rerank=rerank, model=model, progress=bar
+            target,
+            text,
+            image=image,
+            k=k,
+            candidates=candidates,
+            rerank=rerank,
+            matcher=matcher,
+            pooled=pooled,
+            model=model,
+            progress=bar,
         )
     if json_wanted:
-        tell_unknown(page.model, page.unknown_words)
+        tell_unknown(readers(page), page.unknown_words)
         print_json(page_as_json(page))
         return
     print_page(page, sightline.gallery(page.gallery).sources if page.gallery else ())

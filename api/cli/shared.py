@@ -30,9 +30,22 @@ def model_option(function: Command) -> Command:
     return click.option("--model", metavar="MODEL", help=meaning)(function)
 
 
+def matcher_option(function: Command) -> Command:
+    """Add --matcher."""
+    meaning = "Rerank by another model than the gallery's: a name, an id or a folder."
+    return click.option("--matcher", metavar="MODEL", help=meaning)(function)
+
+
+def pooled_option(function: Command) -> Command:
+    """Add --pooled."""
+    meaning = "Where pictures have several vectors: look closely at N only, found by the mean of each."
+    return click.option("--pooled", type=int, metavar="N", help=meaning)(function)
+
+
 def ranking_options(function: Command) -> Command:
-    """Add -k, --candidates and --no-rerank."""
+    """Add -k, --candidates, --matcher and --no-rerank."""
     for option in (
+        matcher_option,
         click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Leave the order of the ITC stage."),
         click.option("--candidates", type=int, help="How many ITC candidates the ITM head reads."),
         click.option("-k", type=int, default=10, show_default=True, help="How many hits to show."),
@@ -128,7 +141,9 @@ def page_as_json(page: Page) -> dict[str, Any]:
 
 def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
     """Print hits, a line each, and what a person should know about them."""
-    tell_unknown(page.model, page.unknown_words)
+    tell_unknown(readers(page), page.unknown_words)
+    if page.matcher not in (None, page.model):
+        notice(f"Found by {page.model}, reranked by {page.matcher}.")
     if page.stages == "names":
         notice("Found by names and captions (full-text search); there are no match percentages.")
     if not page.hits:
@@ -137,7 +152,12 @@ def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
         click.echo(hit_line(hit, sources))
 
 
-def tell_unknown(model: str | None, words: tuple[str, ...]) -> None:
+def readers(page: Page) -> str:
+    """Name the models that read a page's query: its encoder, and its matcher where that is another."""
+    return " or ".join(dict.fromkeys(name for name in (page.model, page.matcher) if name))
+
+
+def tell_unknown(model: str, words: tuple[str, ...]) -> None:
     """Name the words that the model did not understand."""
     if words:
         notice(f"{model} does not know {', '.join(map(repr, words))}; only the rest was read.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.doors.pictures import Picture, model_for, read
+from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.results import Page
 from api.wiring import Wiring
 from retrieval.errors import NoModel, NoTexts
 from retrieval.lookup import lookup, lookup_among
+from retrieval.models.roles import Encoder, TextReader
 from retrieval.rerank import Reranker
 from retrieval.search import search, search_many, search_names
 from retrieval.texts import require_words
@@ -17,72 +19,76 @@ from retrieval.types import Hit, Query
 from storage import galleries
 from storage.galleries import Gallery
 
-MOST_HITS = 1000
-MOST_CANDIDATES = 2000
 
+def check_query(text: str | None, image: object, matcher: str | None = None) -> None:
+    """Raise UsageError unless there is something to search by, and something to read for a matcher that was asked for.
 
-def check_sizes(k: int, candidates: int | None = None) -> None:
-    """Raise UsageError unless a page of k hits over so many candidates can be asked for."""
-    if not 1 <= k <= MOST_HITS:
-        raise UsageError("k", f"k is {k}; it must lie between 1 and {MOST_HITS}")
-    if candidates is not None and not 1 <= candidates <= MOST_CANDIDATES:
-        raise UsageError("candidates", f"candidates is {candidates}; it must lie between 1 and {MOST_CANDIDATES}")
-
-
-def check_query(text: str | None, image: object) -> None:
-    """Raise UsageError unless there is something to search by."""
+    A matcher reads a text together with a picture: a picture alone is answered by similarity.
+    """
     if text is None and image is None:
         raise UsageError("text", "a query needs a text, a picture or both")
+    if text is None and matcher is not None:
+        raise UsageError("matcher", f"a picture alone is not reranked: give a text too, or leave out {matcher}")
 
 
-def search_page(
-    wiring: Wiring,
-    gallery: Gallery,
-    text: str | None,
-    image: Picture | None,
-    *,
-    k: int,
-    candidates: int | None,
-    rerank: bool,
-) -> Page:
+def check_offered(wiring: Wiring, gallery: Gallery, matcher: str | None) -> None:
+    """Raise UsageError unless a stranger may ask for a matcher: none may make us read folders or download."""
+    if matcher is None:
+        return
+    offered = wiring.matchers_at_hand(gallery)
+    if matcher not in offered:
+        raise UsageError("matcher", f"matcher is {matcher!r}; it must be one of {', '.join(offered)}")
+
+
+def search_page(wiring: Wiring, gallery: Gallery, text: str | None, image: Picture | None, ranking: Ranking) -> Page:
     """Find the pictures of a gallery that answer a query best."""
     if image is not None:
         require_model(gallery, "searching by picture")
+    if ranking.matcher is not None:
+        require_model(gallery, "reranking")
     if gallery.model is None:
-        return _page_of_names(wiring, gallery, text or "", k)
+        return _page_of_names(wiring, gallery, text or "", ranking.k)
     encoder = wiring.encoder_of(gallery)
     query = Query(text, None if image is None else read(wiring, image))
-    reranker = wiring.reranker_of(gallery) if rerank and text is not None else None
-    depth = candidates or wiring.depth(gallery)
+    reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank and text is not None else None
     with wiring.database.reading() as session:
         snapshot = wiring.snapshots.newest(session, gallery, "image")
-        hits = search(session, query, snapshot, encoder, reranker, k=k, candidates=depth)
-    unknown = encoder.unknown_words(text) if text is not None else []
+        hits = search(
+            session,
+            query,
+            snapshot,
+            encoder,
+            reranker,
+            k=ranking.k,
+            candidates=ranking.depth(wiring.depth(gallery, ranking.matcher)),
+            pooled=ranking.pooled,
+        )
+    unknown = _unknown_words([text] if text is not None else [], encoder, reranker)
     return _page(gallery, snapshot.revision, reranker, unknown, hits)
 
 
-def search_pages(wiring: Wiring, gallery: Gallery, texts: Sequence[str], ks: Sequence[int]) -> list[Page]:
+def search_pages(
+    wiring: Wiring, gallery: Gallery, texts: Sequence[str], ks: Sequence[int], *, pooled: int | None
+) -> list[Page]:
     """Answer several texts by the first stage alone, in one pass: the pages are those of one at a time."""
     if gallery.model is None:
         return [_page_of_names(wiring, gallery, text, k) for text, k in zip(texts, ks, strict=True)]
     encoder = wiring.encoder_of(gallery)
     with wiring.database.reading() as session:
         snapshot = wiring.snapshots.newest(session, gallery, "image")
-        pages = search_many(session, [Query(text) for text in texts], snapshot, encoder, k=ks)
+        pages = search_many(session, [Query(text) for text in texts], snapshot, encoder, k=ks, pooled=pooled)
     return [
         _page(gallery, snapshot.revision, None, encoder.unknown_words(text), hits)
         for text, hits in zip(texts, pages, strict=True)
     ]
 
 
-def lookup_page(
-    wiring: Wiring, gallery: Gallery, image: Picture, *, k: int, candidates: int | None, rerank: bool
-) -> Page:
+def lookup_page(wiring: Wiring, gallery: Gallery, image: Picture, ranking: Ranking) -> Page:
     """Find the texts of a gallery that describe a picture best."""
     require_model(gallery, "a lookup")
     picture = read(wiring, image)
     encoder = wiring.encoder_of(gallery)
-    reranker = wiring.reranker_of(gallery) if rerank else None
+    reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank else None
     with wiring.database.reading() as session:
         snapshot = wiring.snapshots.newest(session, gallery, "text")
         if not snapshot.items:
@@ -93,8 +99,8 @@ def lookup_page(
             snapshot,
             encoder,
             reranker,
-            k=k,
-            candidates=candidates or wiring.depth(gallery),
+            k=ranking.k,
+            candidates=ranking.depth(wiring.depth(gallery, ranking.matcher)),
         )
     return _page(gallery, snapshot.revision, reranker, [], hits)
 
@@ -103,31 +109,35 @@ def lookup_page_among(
     wiring: Wiring,
     image: Picture,
     texts: Sequence[str],
+    ranking: Ranking,
     *,
     origin: str,
     gallery: Gallery | None,
     model: str | None,
-    k: int,
-    candidates: int | None,
-    rerank: bool,
 ) -> Page:
     """Find which of some given texts describe a picture best, with the given model or the gallery's."""
     name = model or (gallery.model if gallery else None)
     checkpoint = wiring.checkpoint(name) if name else model_for(wiring, image)
-    reranker = wiring.reranker(checkpoint) if rerank else None
+    reranker = wiring.reranker_for(checkpoint, ranking.matcher) if ranking.rerank else None
     encoder = wiring.encoder(checkpoint)
-    unknown = dict.fromkeys(word for text in texts for word in encoder.unknown_words(text))
     hits = lookup_among(
         read(wiring, image),
         texts,
         encoder,
         reranker,
-        k=k,
-        candidates=candidates or len(texts),
+        k=ranking.k,
+        candidates=ranking.depth(len(texts)),
         origin=origin,
     )
-    name = gallery.name if gallery else None
-    return Page(name, checkpoint.name, None, _stages(reranker), tuple(unknown), tuple(hits))
+    return Page(
+        gallery=gallery.name if gallery else None,
+        model=checkpoint.name,
+        matcher=_matcher(reranker),
+        revision=None,
+        stages=_stages(reranker),
+        unknown_words=tuple(_unknown_words(texts, encoder, reranker)),
+        hits=tuple(hits),
+    )
 
 
 def require_model(gallery: Gallery, what: str) -> str:
@@ -137,18 +147,29 @@ def require_model(gallery: Gallery, what: str) -> str:
     return gallery.model
 
 
+def _unknown_words(texts: Sequence[str], encoder: Encoder, reranker: Reranker | None) -> list[str]:
+    """Name the words that the encoder does not know, then those that the matcher does not: each once."""
+    readers: list[TextReader] = [encoder, *([reranker.matcher] if reranker else [])]
+    return list(dict.fromkeys(word for reader in readers for text in texts for word in reader.unknown_words(text)))
+
+
 def _page_of_names(wiring: Wiring, gallery: Gallery, text: str, k: int) -> Page:
     require_words([text])
     with wiring.database.reading() as session:
         hits = search_names(session, gallery.id, text, k=k)
         revision = galleries.revision(session, gallery.id)
-    return Page(gallery.name, None, revision, "names", (), tuple(hits))
+    return Page(gallery.name, None, None, revision, "names", (), tuple(hits))
 
 
 def _page(
     gallery: Gallery, revision: int, reranker: Reranker | None, unknown: Sequence[str], hits: Sequence[Hit]
 ) -> Page:
-    return Page(gallery.name, gallery.model, revision, _stages(reranker), tuple(unknown), tuple(hits))
+    matcher, stages = _matcher(reranker), _stages(reranker)
+    return Page(gallery.name, gallery.model, matcher, revision, stages, tuple(unknown), tuple(hits))
+
+
+def _matcher(reranker: Reranker | None) -> str | None:
+    return None if reranker is None else reranker.matcher.name
 
 
 def _stages(reranker: Reranker | None) -> str:

@@ -110,6 +110,14 @@ def model_for(wiring: Wiring, picture: object) -> Checkpoint:
     return wiring.model_of_picture(Path(picture) if isinstance(picture, (str, Path)) else None)
 
 
+def model_of(wiring: Wiring, found: Item | None, picture: object, model: str | None) -> Checkpoint:
+    """Choose a model for a picture: the given one, that of its gallery where it is an item, else what it allows."""
+    if model is None and found is not None:
+        with wiring.database.reading() as session:
+            model = galleries.by_id(session, found.gallery_id).model
+    return wiring.checkpoint(model) if model else model_for(wiring, picture)
+
+
 def ask(wiring: Wiring, what: int | Picture, question: str | None, *, model: str | None) -> Answer:
     """Describe an item or a picture, or answer a question about it."""
     found = item_behind(wiring, what)
@@ -118,17 +126,10 @@ def ask(wiring: Wiring, what: int | Picture, question: str | None, *, model: str
     else:
         assert not isinstance(what, int)
         picture, item_id = read(wiring, what), None
-    checkpoint = _asked_model(wiring, found, what, model)
+    checkpoint = model_of(wiring, found, what, model)
     if question is None:
         return asking.caption(picture, wiring.captioner(checkpoint), item_id=item_id)
     return asking.ask(picture, question, wiring.answerer(checkpoint), item_id=item_id)
-
-
-def _asked_model(wiring: Wiring, found: Item | None, what: object, model: str | None) -> Checkpoint:
-    if model is None and found is not None:
-        with wiring.database.reading() as session:
-            model = galleries.by_id(session, found.gallery_id).model
-    return wiring.checkpoint(model) if model else model_for(wiring, what)
 
 
 def _image_item(wiring: Wiring, item_id: int) -> Item:

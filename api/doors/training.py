@@ -195,7 +195,9 @@ def _located(wiring: Wiring, start: str, task: Task) -> Path:
     if checkpoint.family != "blip":
         raise UsageError("from", f"{checkpoint.name} cannot be trained; BLIP models can: see `sightline models`")
     wiring.announce_download(checkpoint, role)
-    return hub.locate(checkpoint, role, offline=wiring.offline)
+    folder = hub.locate(checkpoint, role, offline=wiring.offline)
+    hub.verify(checkpoint, folder)
+    return folder
 
 
 def _opened(wiring: Wiring, begin: Path, recipe: Recipe, examples: Examples, *, say: Callable[[str], None]) -> Start:

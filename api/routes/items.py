@@ -6,11 +6,10 @@ from functools import partial
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Body, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Receive, Scope, Send
 
 from api.deps import ItemId, Words, as_response, service_of
+from api.files import OpenFile
 from api.media import HEAD_BYTES, disposition, media_type
 from api.problems import documented
 from api.schemas import AnswerOut, ItemOut
@@ -20,7 +19,6 @@ from storage.items import Item
 
 router = APIRouter(tags=["items"])
 
-CHUNK = 256 << 10
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -32,21 +30,6 @@ class AskIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: Words | None = Field(None, examples=["what is left of the car ?"])
-
-
-class OpenFile(StreamingResponse):
-    """A file that is open already, read in threads and closed at the end."""
-
-    def __init__(self, file: BinaryIO, headers: dict[str, str], kind: str) -> None:
-        super().__init__(iter(partial(file.read, CHUNK), b""), headers=headers, media_type=kind)
-        self._file = file
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._file.close()
 
 
 @router.get("/v1/items/{id}", response_model=ItemOut, responses=documented(404, 422, 429, 503))

@@ -6,11 +6,10 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from api.deps import MOST_CHARACTERS, Candidates, K, Name, Rerank, as_response, service_of
-from api.errors import UsageError
+from api.deps import MOST_CHARACTERS, Candidates, K, Matcher, Name, Rerank, as_response, service_of
 from api.problems import documented
 from api.schemas import PageOut
-from api.uploads import MOST_TEXTS, body_schema, read_upload
+from api.uploads import MOST_TEXTS, body_schema, check_texts, read_upload
 
 router = APIRouter(tags=["search"])
 
@@ -29,22 +28,19 @@ TEXTS = {
     openapi_extra=body_schema(texts=TEXTS),
 )
 async def lookup(
-    request: Request, name: Name, k: K = 10, candidates: Candidates = None, rerank: Rerank = True
+    request: Request,
+    name: Name,
+    k: K = 10,
+    candidates: Candidates = None,
+    rerank: Rerank = True,
+    matcher: Matcher = None,
 ) -> Response:
     """Find the texts that describe a picture best: those of the gallery, or the given ones."""
     service = service_of(request)
     service.reranks.check()
     upload = await read_upload(request, fields=("texts",))
-    texts = _readable(upload.texts.get("texts", [])) or None
+    texts = upload.texts.get("texts", []) or None
+    check_texts(texts or [], "texts")
     door = service.sightline.lookup_gallery
-    job = partial(door, name, upload.image, texts=texts, k=k, candidates=candidates, rerank=rerank)
+    job = partial(door, name, upload.image, texts=texts, k=k, candidates=candidates, rerank=rerank, matcher=matcher)
     return as_response(PageOut.of(await service.rerank(request, job)))
-
-
-def _readable(texts: list[str]) -> list[str]:
-    for number, text in enumerate(texts, start=1):
-        if not text.strip():
-            raise UsageError("texts", f"text {number} is empty; give at least one word")
-        if len(text) > MOST_CHARACTERS:
-            raise UsageError("texts", f"text {number} has {len(text)} characters; at most {MOST_CHARACTERS} are read")
-    return texts

@@ -55,12 +55,13 @@ def run(
     synthetic: bool,
     advance: Callable[[int], None],
     record: Record = forget,
+    pooled: int | None = None,
 ) -> list[Direction]:
     """Measure recall from text to image and from image to text.
 
     `queries` takes a seeded sample of so many queries per direction; every item of the gallery stays a candidate.
     Texts that a model wrote are neither queries nor judgements nor candidates unless `synthetic` asks for them: a
-    benchmark must not ask a model for its own captions, nor blame it for finding one.
+    benchmark must not ask a model for its own captions, nor blame it for finding one. `pooled` is explained at `find`.
     """
     right_images: dict[int, set[int]] = defaultdict(set)
     right_texts: dict[int, set[int]] = defaultdict(set)
@@ -76,7 +77,7 @@ def run(
 
     def from_text(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
         embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]
-        pages = find(embeddings, images, candidates)
+        pages = find(embeddings, images, candidates, pooled=pooled)
         after = [
             rerank_images(known[i].text or "", page, known, reranker) if reranker else []
             for i, page in zip(some, pages, strict=True)

@@ -258,9 +258,7 @@ class _Sizes:
             said = f"a width of {width} does not tell how many heads there are: state {name} in a config.json beside it"
             raise BadCheckpoint(self.path, said)
         if not isinstance(heads, int) or width % heads:
-            raise BadCheckpoint(
-                self.path, f"{name} in config.json is {heads!r}, which does not divide the width {width}"
-            )
+            raise BadCheckpoint(self.path, f"{name} is {heads!r}, which does not divide the width {width}")
         return heads
 
 

@@ -41,9 +41,7 @@ def gather(path: Path, kind: authors.Kind, *, text_length: int) -> Material:
         length = authors.read_text_length(path, authors=text_length)
         positions = (config.get("text_config") or config["qformer_config"])["max_position_embeddings"]
         if length > positions:
-            said = (
-                f"a text may have {length} ids, but the position embeddings only {positions} rows: state max_text_len"
-            )
+            said = f"a text may have {length} ids, but the position embeddings only {positions} rows: state less"
             raise BadCheckpoint(path, said)
         return Material(path, config, state, vocabulary, length, authors.RENAMED[kind].back)
     length = read_text_length(path, authors=text_length)

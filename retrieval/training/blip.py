@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import (
 )
 
 from retrieval.models.weights import fill, read_state
+from retrieval.training.folders import write_preprocessing, write_vocabulary
 from retrieval.training.tower import save_tower, share_tower
 from retrieval.training.world.vocabulary import MAX_TOKENS, tokenizer
 
@@ -106,25 +106,9 @@ def save_model(model: Any, tokens: Sequence[str], folder: Path) -> None:
         half.generation_config.update(**_GENERATION[type(model)])
     half.half().save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8", newline="\n")
+    write_vocabulary(folder, tokens)
     tokenizer(tokens).save_pretrained(folder)
-    size = model.config.vision_config.image_size
-    preprocessing = {
-        "image_processor_type": "BlipImageProcessor",
-        "processor_class": "BlipProcessor",
-        "do_resize": True,
-        "size": {"height": size, "width": size},
-        "resample": 3,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": MEAN,
-        "image_std": DEVIATION,
-        "do_convert_rgb": True,
-    }
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(preprocessing, indent=2) + "\n", encoding="utf-8", newline="\n"
-    )
+    write_preprocessing(folder, model.config.vision_config.image_size, processor_class="BlipProcessor")
 
 
 def open_models(folder: Path) -> Models:

@@ -24,6 +24,20 @@ def contrastive_loss(images: Tensor, texts: Tensor, truth: Tensor, temperature: 
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits[:, :n].T, target)) / 2
 
 
+def pair_contrast(logits: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
+    """ITC over m pairs: logits `[n, m]` of n pictures and m texts, text k with picture `rows[k]`.
+
+    Of every pair the picture has to choose its text among all, and the text its picture; what else is true
+    (`truth[n, m]`) leaves the choice. With one text for each picture and nothing else true this is the paper's loss.
+    """
+    every = torch.arange(logits.shape[1], device=logits.device)
+    own_text = functional.one_hot(every).bool()
+    own_picture = functional.one_hot(rows, len(logits)).bool()
+    to_text = logits[rows].masked_fill(truth[rows] & ~own_text, -torch.inf)
+    to_picture = logits.T.masked_fill(truth.T & ~own_picture, -torch.inf)
+    return (functional.cross_entropy(to_text, every) + functional.cross_entropy(to_picture, rows)) / 2
+
+
 def hard_negatives(similarities: Tensor, truth: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     """For every row the column of a false pair, drawn the more often the more similar: `int64 [n]`."""
     weights = (similarities.float() / temperature).masked_fill(truth, -torch.inf).softmax(dim=1)

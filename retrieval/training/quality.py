@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.measures import auroc
-from retrieval.models.checkpoints import resolve
+from retrieval.models.checkpoints import Scoring
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
+from retrieval.models.resolve import resolve
 from retrieval.models.roles import Answerer, Captioner, Encoder, ImageReader, Matcher
 from retrieval.training.pretraining.batches import truths
 from retrieval.training.world.captions import fullest_claim
@@ -57,37 +58,45 @@ class Quality:
     `twin_choice`: ITM gives a scene's caption a higher logit than its twin's (chance 0.5), over every scene and its
     twin in both directions; `twins_by_kind` the same by what was changed. `auroc`: of the best match probability among
     the candidates, captions that are true of a scene in the gallery against captions that are true of none;
-    `auroc_by_kind` by what the latter say: what a further twin shows, another scene, or a word that nobody knows.
+    `auroc_by_kind` by what the latter say: what a further twin shows, another scene, or a word that nobody knows. What
+    the model's own weights cannot do, answers or captions, is None.
     """
 
     itc_recall_at_1: float
     itc_recall_at_10: float
     itm_recall_at_1: float
     twin_choice: float
-    answers_right: float
-    captions_true: float
-    captions_fullest: float
+    answers_right: float | None
+    captions_true: float | None
+    captions_fullest: float | None
     auroc: float
     twins_by_kind: dict[str, float]
     auroc_by_kind: dict[str, float]
-    answers_by_kind: dict[str, float]
+    answers_by_kind: dict[str, float] | None
     apart: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The models that are measured, in their roles."""
+    """The models that are measured, in the roles that their own weights play, and what candidates are ordered by."""
 
     encoder: Encoder
     matcher: Matcher
-    captioner: Captioner
-    answerer: Answerer
+    captioner: Captioner | None
+    answerer: Answerer | None
+    protocol: Scoring = "itm+itc"
 
     @classmethod
     def open(cls, name: str | Path) -> Measured:
         """Open a checkpoint by its name or its folder."""
         row = resolve(str(name))
-        return cls(load_encoder(row), load_matcher(row), load_captioner(row), load_answerer(row))
+        return cls(
+            load_encoder(row),
+            load_matcher(row),
+            load_captioner(row) if "captioner" in row.roles else None,
+            load_answerer(row) if "answerer" in row.roles else None,
+            row.protocol,
+        )
 
 
 def measure(models: Measured, *, sets: int = SETS, seed: int = SEED) -> Quality:
@@ -103,37 +112,35 @@ def measure(models: Measured, *, sets: int = SETS, seed: int = SEED) -> Quality:
     }
     answerable = found.best_probability
     choices = _twin_choices(gallery, drawn)
-    answers = _answers(models.answerer, scenes, seed)
-    captions = models.captioner.caption(pictures_of(scenes, models.captioner))
+    answers = None if models.answerer is None else _answers(models.answerer, scenes, seed)
+    captions = None if models.captioner is None else _captions(models.captioner, scenes)
     return Quality(
         itc_recall_at_1=_share(right[:, 0].tolist()),
         itc_recall_at_10=_share(row.any() for row in right[:, :10]),
         itm_recall_at_1=_share(np.take_along_axis(right, found.first[:, None], axis=1)[:, 0]),
         twin_choice=_share(flag for _, flag in choices),
-        answers_right=_share(flag for _, flag in answers),
-        captions_true=_share(_says_true(text, scene) for text, scene in zip(captions, scenes, strict=True)),
-        captions_fullest=_share(
-            text == claim_text(fullest_claim(in_reading_order(scene)))
-            for text, scene in zip(captions, scenes, strict=True)
-        ),
+        answers_right=None if answers is None else _share(flag for _, flag in answers),
+        captions_true=None if captions is None else _share(flag for flag, _ in captions),
+        captions_fullest=None if captions is None else _share(flag for _, flag in captions),
         auroc=auroc(answerable, [p for values in unanswerable.values() for p in values]),
         twins_by_kind=_by_kind(choices),
         auroc_by_kind={kind: auroc(answerable, values) for kind, values in unanswerable.items()},
-        answers_by_kind=_by_kind(answers),
+        answers_by_kind=None if answers is None else _by_kind(answers),
         apart=_apart(models, drawn, gallery, seed),
     )
 
 
 def write_quality(quality: Quality, path: Path, *, sets: int = SETS, seed: int = SEED) -> None:
     """Write the numbers, with what they were measured on."""
-    text = json.dumps({"quadruplets": sets, "seed": seed, **_rounded(asdict(quality))}, indent=2)
+    known = {name: _rounded(value) for name, value in asdict(quality).items() if value is not None}
+    text = json.dumps({"quadruplets": sets, "seed": seed, **known}, indent=2)
     path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def read_quality(path: Path) -> Quality:
     """Read the numbers back."""
     stored = json.loads(path.read_text(encoding="utf-8"))
-    return Quality(**{name: stored[name] for name in Quality.__dataclass_fields__})
+    return Quality(**{name: stored.get(name) for name in Quality.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ class _Gallery:
         self._tokens = np.concatenate([models.matcher.image_tokens(part) for part in parts])
 
     def search(self, texts: Sequence[str]) -> _Found:
-        """Candidates by ITC, reordered by ITM logit plus similarity."""
+        """Candidates by ITC, reordered as the model's protocol says."""
         queries = self._models.encoder.encode_texts(texts)
         similarities = np.einsum("nvd,qd->qnv", self._embeddings, queries).max(axis=2)
         rows = np.argsort(-similarities, axis=1, kind="stable")[:, :CANDIDATES]
@@ -164,7 +171,8 @@ class _Gallery:
         each = rows.shape[1]
         logits = self.match([text for text in texts for _ in range(each)], rows.ravel()).reshape(*rows.shape, 2)
         odds = logits[:, :, 1] - logits[:, :, 0]
-        return _Found(rows, (logits[:, :, 1] + best).argmax(axis=1), (1 / (1 + np.exp(-odds))).max(axis=1).tolist())
+        score = logits[:, :, 1] + (best if self._models.protocol == "itm+itc" else 0.0)
+        return _Found(rows, score.argmax(axis=1), (1 / (1 + np.exp(-odds))).max(axis=1).tolist())
 
     def match(self, texts: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> Float32:
         """ITM logits `[n, 2]` of n texts, each with a scene by its row; texts of one length go together."""
@@ -259,6 +267,15 @@ def _answers(answerer: Answerer, scenes: Sequence[Scene], seed: int) -> list[tup
         given = answerer.answer(pixels[[row for row, _, _ in wanted]], text)
         right += [(about, said == answer) for said, (_, about, answer) in zip(given, wanted, strict=True)]
     return right
+
+
+def _captions(captioner: Captioner, scenes: Sequence[Scene]) -> list[tuple[bool, bool]]:
+    """Whether the caption of a scene is true of it, and whether it is the fullest, word for word."""
+    said = captioner.caption(pictures_of(scenes, captioner))
+    return [
+        (_says_true(text, scene), text == claim_text(fullest_claim(in_reading_order(scene))))
+        for text, scene in zip(said, scenes, strict=True)
+    ]
 
 
 def _says_true(text: str, scene: Scene) -> bool:

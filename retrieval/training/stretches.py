@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,6 +74,12 @@ class Pace:
 def settings_of(recipe: Any, **more: Any) -> dict[str, Any]:
     """The settings of a Pace by a recipe, a dataclass, and what is not in it; how often is saved decides nothing."""
     return {name: value for name, value in {**asdict(recipe), **more}.items() if name != "save_every"}
+
+
+def stated(lessons: Any) -> dict[str, Any]:
+    """What lessons are, as a setting: their kind, and what it was given."""
+    given: dict[str, Any] = asdict(lessons) if is_dataclass(lessons) and not isinstance(lessons, type) else {}
+    return {"kind": type(lessons).__name__, **given}
 
 
 class Run:

@@ -10,15 +10,37 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+
+from retrieval.models import hub
+from retrieval.models.network import VISION_SIZES, pick
 
 PREFIX = "vision_model."
 OWN_WEIGHTS = "model-own.safetensors"
 
 State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A trained vision tower: its configuration, its weights, and the file that holds them and nothing else."""
+
+    config: Mapping[str, Any]
+    state: State
+    file: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Tower:
+        """Read the tower of a folder as `retrieval.training.blip.save_models` writes it: itm/ and tower/."""
+        stated = hub.read_config(folder / "itm")["vision_config"]
+        file = folder / "tower" / "model.safetensors"
+        return cls(pick(stated, VISION_SIZES), {key: value.float() for key, value in load_file(file).items()}, file)
 
 
 def save_tower(folder: Path, file: Path) -> None:

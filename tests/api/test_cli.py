@@ -48,7 +48,7 @@ def test_help_names_every_command_and_imports_no_model_library() -> None:
         "import sys; from api.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'faiss', 'sqlalchemy', 'fastapi', 'numpy', 'PIL', 'pydantic'}\n"
+        "heavy = {'torch', 'transformers', 'faiss', 'sqlalchemy', 'fastapi', 'numpy', 'PIL', 'pydantic', 'pyarrow'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ ADDRESSES = {
     "/v1/galleries": {"get"},
     "/v1/galleries/{name}/search": {"get", "post"},
     "/v1/galleries/{name}/lookup": {"post"},
+    "/v1/embed": {"post"},
     "/v1/items/{id}": {"get"},
     "/v1/items/{id}/image": {"get"},
     "/v1/items/{id}/thumbnail": {"get"},

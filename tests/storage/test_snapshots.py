@@ -14,7 +14,7 @@ from storage.db import Database
 from storage.galleries import Gallery
 from storage.items import NewItem
 from storage.lease import write_lease
-from storage.snapshots import Snapshots
+from storage.snapshots import Snapshot, Snapshots
 from storage.tables import ShardTable
 from storage.vectors.faiss_shards import FaissStore
 
@@ -24,19 +24,19 @@ D = 4
 class World:
     """A gallery whose items are points that the test chooses."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
+    def __init__(self, database: Database, folder: Path, *, vectors: int = 1, name: str = "points") -> None:
+        self.database, self.vectors = database, vectors
         self.snapshots = Snapshots(FaissStore(), folder)
         with database.writing() as session:
-            made = galleries.create(session, "points")
+            made = galleries.create(session, name)
             self.gallery: Gallery = galleries.fix_model(
-                session, made, model="none", fingerprint="f", dimension=D, vectors=1
+                session, made, model="none", fingerprint="f", dimension=D, vectors=vectors
             )
         self.added = 0
 
     def add(self, count: int) -> list[int]:
         """Publish random unit vectors as the builder does."""
-        vectors = np.random.default_rng(self.added).normal(size=(count, 1, D)).astype(np.float32)
+        vectors = np.random.default_rng(self.added).normal(size=(count, self.vectors, D)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
         new = [NewItem("image", f"/{self.added + i}", "/") for i in range(count)]
         self.added += count
@@ -69,11 +69,13 @@ class World:
             rows = session.query(ShardTable).order_by(ShardTable.start).all()
             return [(row.start, row.stop, row.rows) for row in rows]
 
+    def snapshot(self, reader: Snapshots | None = None) -> Snapshot:
+        with self.database.reading() as session:
+            return (reader or self.snapshots).newest(session, self.gallery, "image")
+
     def page(self, reader: Snapshots | None = None) -> list[tuple[int, float]]:
         query = np.array([[[0.5, 0.5, 0.5, 0.5]]], dtype=np.float32)
-        with self.database.reading() as session:
-            snapshot = (reader or self.snapshots).newest(session, self.gallery, "image")
-        return [(one.item_id, one.similarity) for one in find(query, snapshot, 20)[0]]
+        return [(one.item_id, one.similarity) for one in find(query, self.snapshot(reader), 20)[0]]
 
     def files(self) -> list[Path]:
         return sorted((self.snapshots.folder / f"gallery-{self.gallery.id}").glob("*"))
@@ -167,11 +169,29 @@ def test_files_that_no_row_names_are_dropped(world: World) -> None:
 def test_a_reader_keeps_its_snapshot_while_the_writer_goes_on(world: World) -> None:
     world.add(30)
     world.seal()
-    with world.database.reading() as session:
-        held = world.snapshots.newest(session, world.gallery, "image")
+    held = world.snapshot()
     query = np.array([[[1, 0, 0, 0]]], dtype=np.float32)
     before = find(query, held, 10)
     world.bury([candidate.item_id for candidate in before[0]])
     world.add(40)
     world.seal()
     assert find(query, held, 10) == before
+
+
+def test_a_sealed_shard_is_pooled_once_and_finds_the_same_as_before_it_was_sealed(world: World, tmp_path: Path) -> None:
+    several = World(world.database, tmp_path / "several", vectors=3, name="several")
+    ids = several.add(60)
+    query = np.array([[[0.5, 0.5, 0.5, 0.5]]], dtype=np.float32)
+    before = find(query, several.snapshot(), 5, pooled=8)
+    several.seal()
+    (sealed,) = several.snapshot().parts
+    assert find(query, several.snapshot(), 5, pooled=8) == before
+    several.bury([candidate.item_id for candidate in before[0]])
+    several.add(5)
+    (again, delta) = several.snapshot().parts
+    assert again.pooled.shard is sealed.pooled.shard
+    assert (again.pooled.shard.rows, delta.pooled.shard.rows) == (60, 5)
+    found = {candidate.item_id for candidate in find(query, several.snapshot(), 65, pooled=65)[0]}
+    assert found.isdisjoint(candidate.item_id for candidate in before[0])
+    assert len(found) == 60
+    assert found >= set(ids) - {candidate.item_id for candidate in before[0]}

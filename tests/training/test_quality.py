@@ -15,7 +15,7 @@ from retrieval.training.world.vocabulary import Words, vocabulary, words
 
 BUNDLED = Path(retrieval.models.__file__).parent / "bundled"
 FOLDER = BUNDLED / "postcards"
-SETS = {"postcards": 100, "postcards-blip2": 50}
+SETS = {"postcards": 100, "postcards-blip2": 50, "postcards-albef": 50}
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,13 @@ def test_reranking_decides_between_twins(quality: Quality) -> None:
 
 
 def test_captions_and_answers_are_true(quality: Quality, name: str) -> None:
-    captions, answers = {"postcards": (0.80, 0.85), "postcards-blip2": (0.45, 0.85)}[name]
-    assert quality.captions_true >= captions
-    assert quality.answers_right >= answers
+    floors = {"postcards": (0.80, 0.85), "postcards-blip2": (0.45, 0.85)}
+    if name in floors:
+        captions, answers = floors[name]
+        assert (quality.captions_true or 0.0) >= captions
+        assert (quality.answers_right or 0.0) >= answers
+    else:  # companions are measured by their own names
+        assert quality.captions_true is quality.answers_right is None
 
 
 def test_what_no_picture_shows_is_believed_less(quality: Quality) -> None:
@@ -61,7 +65,8 @@ def test_what_no_picture_shows_is_believed_less(quality: Quality) -> None:
 def test_the_card_s_numbers_are_those_of_the_shipped_weights(quality: Quality, card: Quality) -> None:
     # A fifth of the quadruplets or a tenth: a share near 0.9 moves by about 0.015 or 0.02 from sample to sample.
     for row in ("itc_recall_at_10", "itm_recall_at_1", "twin_choice", "captions_true", "answers_right", "auroc"):
-        assert getattr(quality, row) == pytest.approx(getattr(card, row), abs=0.05)
+        if getattr(card, row) is not None:
+            assert getattr(quality, row) == pytest.approx(getattr(card, row), abs=0.05)
 
 
 def test_the_card_names_the_numbers(card: Quality, name: str) -> None:
@@ -69,13 +74,13 @@ def test_the_card_names_the_numbers(card: Quality, name: str) -> None:
     stored = json.loads((BUNDLED / name / "quality.json").read_text(encoding="utf-8"))
     assert stored["quadruplets"] == 500
     for measured, value in vars(card).items():
-        rows = {f"`{measured}`": value} if isinstance(value, float) else value
+        rows = {f"`{measured}`": value} if isinstance(value, float) else value or {}
         for row, share in rows.items():
             assert f"| {row} | {share:.3f} |" in text
 
 
 def test_the_checkpoints_are_small_and_speak_the_words_of_the_world(models: Models) -> None:
-    assert sum(path.stat().st_size for path in BUNDLED.rglob("*.safetensors")) <= 20_000_000
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*.safetensors")) <= 24_000_000
     assert models.tokens == vocabulary(words())
     assert models.tokens[-2:] == ["[DEC]", "[ENC]"]
 

@@ -20,11 +20,11 @@ from transformers import (
 )
 
 from retrieval.models import weights
-from retrieval.models.checkpoints import resolve
 from retrieval.models.load import load_answerer, load_captioner, load_encoder
+from retrieval.models.resolve import resolve
 from retrieval.training.blip import Models, Size, fresh_models, inherit_matcher, open_models, save_models
-from retrieval.training.sibling.models import SiblingSize, Tower, fresh_sibling, save_sibling
-from retrieval.training.tower import PREFIX
+from retrieval.training.sibling.models import SiblingSize, fresh_sibling, save_sibling
+from retrieval.training.tower import PREFIX, Tower
 
 WORDS = ["a", "picture", "photo", "of", "red", "car", "what", "?"]
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "[DEC]", "[ENC]"]

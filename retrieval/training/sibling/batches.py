@@ -1,8 +1,4 @@
-"""What the sibling learns from: pictures with captions, pictures with texts to be said, and texts alone.
-
-Whoever draws them gives the numbers of a step from a seed and the step alone, so that a resumed run sees what it
-would have seen.
-"""
+"""What the sibling learns from beside captioned pictures: pictures with texts to be said, and texts alone."""
 
 from __future__ import annotations
 
@@ -12,35 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Pairs:
-    """Texts beside pictures: text k stands beside picture `rows[k]` and is true of it where `matches[k]`.
-
-    `hints[kind]`, `int64 [texts, t]`, has an answer for every token of the texts, [CLS] and [SEP] among them, or
-    IGNORED; rows may be shorter than a text.
-    """
-
-    texts: Sequence[str]
-    rows: Sequence[int]
-    matches: Sequence[bool]
-    hints: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CaptionedPictures:
-    """Stage one: n pictures `float32 [n, 3, R, R]`, normalised, and m captions, one or more of each picture.
-
-    Caption k is of picture `rows[k]`; `truth[i, j]`, `bool [n, m]`, says that caption j is true of picture i, which
-    keeps it from being a negative. `pairs` are what ITM learns from beside the negatives that the trainer finds:
-    true ones, and false ones that are nearly true.
-    """
-
-    pixels: Tensor
-    captions: Sequence[str]
-    rows: Sequence[int]
-    truth: Tensor
-    pairs: Pairs
+from retrieval.training.captioned import CaptionLessons
 
 
 @dataclass(frozen=True)
@@ -67,30 +35,12 @@ class ToldPictures:
     hints: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def by_length(sequences: Sequence[Sequence[int]], at_once: int = 64) -> list[list[int]]:
-    """The numbers of sequences, the shortest first, so many at once: texts of about one length need little padding."""
-    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
-    return [order[start : start + at_once] for start in range(0, len(order), at_once)]
-
-
-class Lessons(Protocol):
-    """Who draws the batches; `step` counts from 0 in each stretch of training.
-
-    `hints` has the kinds of hints of stage one and how many answers there are to each, `told_hints` those of stage two.
-    """
-
-    @property
-    def hints(self) -> Mapping[str, int]:
-        """What tokens of texts are asked about, and among how many answers."""
-        ...
+class Lessons(CaptionLessons, Protocol):
+    """Who draws the batches, those of stage one as captioned pictures; every stretch counts its steps from 0."""
 
     @property
     def told_hints(self) -> Mapping[str, int]:
-        """The same of what is told."""
-        ...
-
-    def captioned(self, step: int) -> CaptionedPictures:
-        """A batch of stage one."""
+        """What tokens of what is told are asked about, and among how many answers."""
         ...
 
     def texts(self, step: int) -> Sequence[Telling]:

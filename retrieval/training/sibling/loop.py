@@ -6,9 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,7 +16,6 @@ from retrieval.training.sibling.batches import Lessons
 from retrieval.training.sibling.models import (
     Sibling,
     SiblingSize,
-    Tower,
     count_weights,
     fresh_sibling,
     inherit_queries,
@@ -25,7 +23,8 @@ from retrieval.training.sibling.models import (
 )
 from retrieval.training.sibling.prefix import LanguageStretch, PrefixStretch
 from retrieval.training.sibling.qformer import QFormerStretch
-from retrieval.training.stretches import Pace, Plan, Run
+from retrieval.training.stretches import Pace, Plan, Run, stated
+from retrieval.training.tower import Tower
 
 log = logging.getLogger(__name__)
 
@@ -71,17 +70,11 @@ def train_sibling(
     opened = Tower.open(tower)
     sibling = fresh_sibling(opened, recipe.size, tokens, seed=recipe.seed)
     log.info("weights beside the tower: %s", count_weights(sibling))
-    pace = Pace.of(recipe, workers=workers, tower=digest(tower / "tower"), lessons=_stated(lessons))
+    pace = Pace.of(recipe, workers=workers, tower=digest(tower / "tower"), lessons=stated(lessons))
     run = Run(_plans(recipe, sibling, lessons), sibling.by_name(), out, device, pace)
     done = run.finish(math.inf if minutes is None else time.monotonic() + 60 * minutes)
     save_sibling(sibling, models or out / "models", tower=opened.file)
     return done
-
-
-def _stated(lessons: Lessons) -> dict[str, Any]:
-    """What lessons are: their kind, and what it was given."""
-    given: dict[str, Any] = asdict(lessons) if is_dataclass(lessons) and not isinstance(lessons, type) else {}
-    return {"kind": type(lessons).__name__, **given}
 
 
 def _plans(recipe: SiblingRecipe, sibling: Sibling, lessons: Lessons) -> list[Plan]:

@@ -6,29 +6,23 @@ the prefix of a language model (BLIP-2, arXiv 2301.12597, sections 3.2 and 3.3).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from transformers import BertTokenizer, Blip2Config, Blip2ForConditionalGeneration, Blip2ForImageTextRetrieval
 
-from retrieval.models import hub
 from retrieval.models.blip2 import AFTER_VISION_EPS, QFORMER_EPS, VISION_EPS
-from retrieval.models.network import VISION_SIZES, pick
-from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD
 from retrieval.models.spelling import Spelling
 from retrieval.models.vocabulary import Vocabulary
-from retrieval.training.tower import PREFIX, share_tower
+from retrieval.training.folders import write_json, write_preprocessing, write_vocabulary
+from retrieval.training.tower import PREFIX, Tower, share_tower
 
 IMAGE_TOKEN = "<image>"  # a placeholder of transformers' own generation: one for each query
 PROMPT_WORDS = ("question", "answer", ":")
 PARTS = ("itm", "llm")
-
-State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,22 +43,6 @@ class SiblingSize:
     language_inner: int = 512
     language_positions: int = 128
     longest_caption: int = 60
-
-
-@dataclass(frozen=True)
-class Tower:
-    """A trained vision tower: its configuration, its weights, and the file that holds them and nothing else."""
-
-    config: Mapping[str, Any]
-    state: State
-    file: Path
-
-    @classmethod
-    def open(cls, folder: Path) -> Tower:
-        """Read the tower of a folder as `retrieval.training.blip.save_models` writes it: itm/ and tower/."""
-        stated = hub.read_config(folder / "itm")["vision_config"]
-        file = folder / "tower" / "model.safetensors"
-        return cls(pick(stated, VISION_SIZES), {key: value.float() for key, value in load_file(file).items()}, file)
 
 
 @dataclass(frozen=True)
@@ -139,9 +117,9 @@ def save_sibling(sibling: Sibling, folder: Path, *, tower: Path) -> None:
             raise ValueError(f"the vision tower of {name} is not the one in {tower}")
         special = (IMAGE_TOKEN,) if name == "llm" else ()
         _tokenizer(tokens[name], *special, longest=lengths[name]).save_pretrained(part)
-        (part / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens[name]), encoding="utf-8", newline="\n")
-        _write(part / "preprocessor_config.json", _preprocessing(model.config.vision_config.image_size))
-    _write(folder / "llm" / "generation_config.json", _generation(sibling))
+        write_vocabulary(part, tokens[name])
+        write_preprocessing(part, model.config.vision_config.image_size, processor_class="Blip2Processor")
+    write_json(folder / "llm" / "generation_config.json", _generation(sibling))
 
 
 def count_weights(sibling: Sibling) -> dict[str, int]:
@@ -209,22 +187,6 @@ def _generation(sibling: Sibling) -> dict[str, Any]:
     }
 
 
-def _preprocessing(resolution: int) -> dict[str, Any]:
-    return {
-        "image_processor_type": "BlipImageProcessor",
-        "processor_class": "Blip2Processor",
-        "do_resize": True,
-        "size": {"height": resolution, "width": resolution},
-        "resample": 3,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": CLIP_MEAN,
-        "image_std": CLIP_STD,
-        "do_convert_rgb": True,
-    }
-
-
 def _tokenizer(tokens: Sequence[str], *special: str, longest: int) -> BertTokenizer:
     return BertTokenizer(
         model_max_length=longest,
@@ -237,7 +199,3 @@ def _tokenizer(tokens: Sequence[str], *special: str, longest: int) -> BertTokeni
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
     return {token: number for number, token in enumerate(tokens)}
-
-
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")

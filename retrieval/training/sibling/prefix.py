@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from retrieval.models.network import padded
 from retrieval.models.spelling import Spelling
+from retrieval.training.captioned import by_length
+from retrieval.training.hints import Hints, hint_heads
 from retrieval.training.pretraining.forward import see
-from retrieval.training.sibling.batches import Telling, ToldPictures, by_length
+from retrieval.training.sibling.batches import Telling, ToldPictures
 from retrieval.training.sibling.forward import ask, go_on
-from retrieval.training.sibling.hints import Hints, hint_heads
 
 
 @dataclass(frozen=True)

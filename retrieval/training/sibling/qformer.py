@@ -17,11 +17,11 @@ from retrieval.models.blip2 import QFORMER_EPS
 from retrieval.models.network import padded
 from retrieval.models.preprocess import pre_caption
 from retrieval.models.vocabulary import Vocabulary
-from retrieval.training.losses import hard_negatives, matching_loss
+from retrieval.training.captioned import CaptionedPictures, by_length
+from retrieval.training.hints import Hints, hint_heads
+from retrieval.training.losses import hard_negatives, matching_loss, pair_contrast
 from retrieval.training.pretraining.forward import see
-from retrieval.training.sibling.batches import CaptionedPictures, by_length
 from retrieval.training.sibling.forward import ask, compare, read, tell
-from retrieval.training.sibling.hints import Hints, hint_heads
 
 HARDNESS = 0.1  # temperature at which negatives are drawn by similarity
 HINTED = 2  # layers whose texts are asked what the hints ask, the last but one and those before it
@@ -150,20 +150,6 @@ class QFormerStretch:
 def greatest_cosines(images: Tensor, texts: Tensor) -> Tensor:
     """ITC similarities `[n, m]` of pictures `[n, v, d]` and texts `[m, d]`: the maximum over the v queries."""
     return torch.einsum("nvd,md->nmv", images, texts).amax(dim=2)
-
-
-def pair_contrast(logits: Tensor, rows: Tensor, truth: Tensor) -> Tensor:
-    """ITC over m pairs: logits `[n, m]` of n pictures and m texts, text k with picture `rows[k]`.
-
-    Of every pair the picture has to choose its text among all, and the text its picture; what else is true
-    (`truth[n, m]`) leaves the choice. With one text for each picture and nothing else true this is the paper's loss.
-    """
-    every = torch.arange(logits.shape[1], device=logits.device)
-    own_text = functional.one_hot(every).bool()
-    own_picture = functional.one_hot(rows, len(logits)).bool()
-    to_text = logits[rows].masked_fill(truth[rows] & ~own_text, -torch.inf)
-    to_picture = logits.T.masked_fill(truth.T & ~own_picture, -torch.inf)
-    return (functional.cross_entropy(to_text, every) + functional.cross_entropy(to_picture, rows)) / 2
 
 
 def _without_tower(model: Any) -> nn.ModuleList:

@@ -85,12 +85,12 @@ def vocabulary(words: Sequence[str]) -> list[str]:
     return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_ENDINGS, *words, "[DEC]", "[ENC]"]
 
 
-def tokenizer(tokens: Sequence[str]) -> BertTokenizer:
-    """The tokenizer of a vocabulary, with [DEC] and [ENC] as special tokens."""
+def tokenizer(tokens: Sequence[str], *, longest: int = MAX_TOKENS) -> BertTokenizer:
+    """The tokenizer of a vocabulary, with [DEC] and [ENC] as special tokens, for texts of so many ids."""
     return BertTokenizer(
         vocab={token: number for number, token in enumerate(tokens)},
         do_lower_case=True,
-        model_max_length=MAX_TOKENS,
+        model_max_length=longest,
         bos_token="[DEC]",
         additional_special_tokens=["[ENC]"],
     )

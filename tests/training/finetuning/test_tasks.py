@@ -65,7 +65,7 @@ def test_texts_are_cut_where_the_served_model_cuts_them(folders: dict[Task, Path
     found = [Example(number, 19 * "it, " + word) for number, word in enumerate(("red", "blue"))]
     pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
     task = MatchTask(start, recipe(), found).eval()
-    model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny")
+    model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny", text_length=35)
     images = torch.tensor(model.encode_images(pixels)[:, 0])
     logits = images @ torch.tensor(model.encode_texts([one.text for one in found])).T / 0.07
     assert abs(logits[0, 0] - logits[0, 1]) > 1e-3  # the last word, which is the 39th token, is read
@@ -105,7 +105,7 @@ def test_itc_without_a_queue_is_the_formula_over_the_batch(start: Start, example
     found = examples("match")
     task = MatchTask(start, recipe(), found.train).eval()
     batch = batch_of(start, found, [0, 2, 7, 12])
-    model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny")
+    model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny", text_length=35)
     pixels = np.stack([model.prepare(found.pictures[one.picture].open()) for one in batch.examples])
     images = torch.tensor(model.encode_images(pixels)[:, 0])
     texts = torch.tensor(model.encode_texts([one.text for one in batch.examples]))
@@ -124,7 +124,7 @@ def test_itm_reads_each_pair_as_the_matcher_does(start: Start) -> None:
     pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
     task = MatchTask(start, recipe(), found).eval()
     loss = task(Batch(normalise(pixels), found, slice(0, 2), 0.0, seed=1))["itm"]
-    model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny")
+    model = BlipRetrieval(start.network, start.vocabulary, folder=start.folder, name="tiny", text_length=35)
     tokens = model.image_tokens(pixels)
     pairs = np.array([[0, 0], [1, 1], [1, 0], [0, 1], [0, 1], [1, 0]])
     logits = torch.tensor(model.match(tokens, ["red", "blue"], pairs))

@@ -12,8 +12,9 @@ from retrieval.models.network import padded
 from retrieval.training.pretraining.forward import see
 from retrieval.training.sibling.batches import Telling
 from retrieval.training.sibling.forward import ask, compare, go_on, read, tell
-from retrieval.training.sibling.models import Sibling, SiblingSize, Tower, fresh_sibling
+from retrieval.training.sibling.models import Sibling, SiblingSize, fresh_sibling
 from retrieval.training.sibling.prefix import spell
+from retrieval.training.tower import Tower
 
 FINE = torch.float32
 TOKENS = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(3))

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from retrieval.training.captioned import CaptionedPictures
 from retrieval.training.losses import IGNORED
 from retrieval.training.pretraining.batches import ABSENT
-from retrieval.training.sibling.batches import CaptionedPictures
 from retrieval.training.sibling.lessons import Postcards
 from retrieval.training.world.nouns import NOUN_OF, SINGULAR_OF
 from retrieval.training.world.vocabulary import Words, vocabulary, words

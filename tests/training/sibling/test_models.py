@@ -18,18 +18,17 @@ from retrieval.errors import WeightsMissing
 from retrieval.models import hub, weights
 from retrieval.models.blip import BlipRetrieval
 from retrieval.models.blip2 import Blip2Generator, Blip2Retrieval
-from retrieval.models.checkpoints import CHECKPOINTS, resolve
+from retrieval.models.checkpoints import CHECKPOINTS
 from retrieval.models.load import load_captioner, load_encoder
+from retrieval.models.resolve import resolve
 from retrieval.training.sibling.models import (
-    PREFIX,
     Sibling,
     SiblingSize,
-    Tower,
     count_weights,
     fresh_sibling,
     save_sibling,
 )
-from retrieval.training.tower import share_tower
+from retrieval.training.tower import PREFIX, Tower, share_tower
 
 
 @pytest.fixture
@@ -96,7 +95,8 @@ def test_the_saved_sibling_does_what_the_trained_one_did(saved: Path, sibling: S
     rounded = type(sibling.itm)(sibling.itm.config)
     rounded.load_state_dict({key: value.half().float() for key, value in sibling.itm.state_dict().items()})
     rounded.eval().vision_model.post_layernorm.eps = 1e-5
-    reference = Blip2Retrieval(rounded, sibling.vocabulary, folder=saved, name="reference")
+    length = sibling.size.text_positions
+    reference = Blip2Retrieval(rounded, sibling.vocabulary, folder=saved, name="reference", text_length=length)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     np.testing.assert_allclose(model.encode_images(pixels), reference.encode_images(pixels), rtol=0, atol=1e-6)
     texts = ["red left blue right", "green"]

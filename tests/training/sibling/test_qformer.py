@@ -11,11 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from retrieval.models.blip2 import pair_states, query_states, text_states
-from retrieval.training.losses import IGNORED, hard_negatives
-from retrieval.training.sibling.batches import Pairs
+from retrieval.training.captioned import Pairs
+from retrieval.training.losses import IGNORED, hard_negatives, pair_contrast
 from retrieval.training.sibling.forward import ask, compare, tell
 from retrieval.training.sibling.models import Sibling
-from retrieval.training.sibling.qformer import QFormerStretch, greatest_cosines, pair_contrast
+from retrieval.training.sibling.qformer import QFormerStretch, greatest_cosines
 
 IMAGE_TOKENS = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(3))
 SIDES = {"side": torch.tensor([[IGNORED, 0, IGNORED, 1]])}

@@ -70,6 +70,8 @@ _ALPRO = "https://storage.googleapis.com/sfr-vision-language-research/ALPRO/"
 _Rest = Mapping[str, Any]
 
 _GB = 1_000_000_000
+# Measured by benchmarks/full_size.py: the largest resident size while a file is opened and one picture is read.
+_BASE_MEMORY, _LARGE_MEMORY, _VIT_G_MEMORY = 2_200_000_000, 4_000_000_000, 9_800_000_000
 # Parameters x 4 bytes; generating files hold the tied word embeddings twice.
 _BLIP_BYTES: Mapping[str, int] = {"base": 895_000_000, "large": 1_785_000_000}
 
@@ -99,7 +101,7 @@ def _bundled(name: str, family: Family, roles: tuple[Role, ...], **rest: Any) ->
 
 def _albef(name: str, file: str, image_size: int, **rest: Any) -> Checkpoint:
     stated = {"vit": _VIT_B | {"image_size": image_size}, "bert": _BERT | {"fusion_layer": 6}}
-    defaults: _Rest = {"text_length": 30, "protocol": "itm", "memory_bytes": 2 * _GB, **_BLIP_TALKS}
+    defaults: _Rest = {"text_length": 30, "protocol": "itm", "memory_bytes": _BASE_MEMORY, **_BLIP_TALKS}
     roles = () if "not_run" in rest else RETRIEVAL
     source = Released((_ALBEF + file,), stated)
     return Checkpoint(name, "albef", source, roles, image_size=image_size, licence=BSD, **{**defaults, **rest})
@@ -112,7 +114,7 @@ def _albef_of_lavis(name: str, file: str, **rest: Any) -> Checkpoint:
         "bert": _BERT | {"fusion_layer": 6, "type_vocab_size": 0},
         "max_text_len": 35,
     }
-    defaults: _Rest = {"memory_bytes": 2 * _GB, **_BLIP_TALKS}
+    defaults: _Rest = {"memory_bytes": _BASE_MEMORY, **_BLIP_TALKS}
     roles = () if "not_run" in rest else RETRIEVAL
     source = Released((f"{_LAVIS}ALBEF/{file}",), stated)
     return Checkpoint(name, "albef", source, roles, image_size=384, licence=BSD, **{**defaults, **rest})
@@ -124,13 +126,13 @@ def _blip(name: str, address: str, image_size: int, roles: tuple[Role, ...], *, 
         "bert": _BERT,
     }
     talks: _Rest = {role: name for role in GENERATION if role in roles}
-    memory = (3 if large else 2) * _GB
+    memory = _LARGE_MEMORY if large else _BASE_MEMORY
     known: _Rest = {**(_BLIP_TALKS if "encoder" in roles else {}), **talks}
     return Checkpoint(name, "blip", Released((address,), stated), roles, image_size, BSD, memory_bytes=memory, **known)
 
 
 def _blip_of_hub(name: str, roles: tuple[Role, ...], size: str, download_bytes: int, **companions: Any) -> Checkpoint:
-    memory = (3 if size == "large" else 2) * _GB
+    memory = _LARGE_MEMORY if size == "large" else _BASE_MEMORY
     return Checkpoint(
         name,
         "blip",
@@ -155,7 +157,7 @@ def _blip2_of_hub(name: str, roles: tuple[Role, ...], image_size: int, parameter
         image_size=image_size,
         licence=MIT,
         download_bytes=size,
-        memory_bytes=size + _GB,
+        memory_bytes=2 * size + _GB,
         **{**talks, **rest},
     )
 
@@ -291,7 +293,7 @@ _ROWS = (
         RETRIEVAL,
         image_size=224,
         licence=BSD,
-        memory_bytes=6 * _GB,
+        memory_bytes=_VIT_G_MEMORY,
         **_BLIP2_TALKS,
     ),
     Checkpoint(
@@ -301,7 +303,7 @@ _ROWS = (
         RETRIEVAL,
         image_size=364,
         licence=BSD,
-        memory_bytes=6 * _GB,
+        memory_bytes=_VIT_G_MEMORY,
         **_BLIP2_TALKS,
     ),
     _known(

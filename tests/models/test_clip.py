@@ -15,8 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from retrieval.errors import BadCheckpoint, BadWeights, FeaturesMissing
+from api import Sightline
+from api.settings import Settings
+from indexer.uri import from_uri
+from retrieval.errors import BadCheckpoint, BadWeights, FeaturesMissing, RoleMissing
+from retrieval.models.checkpoints import CHECKPOINTS
 from retrieval.models.clip import ClipEncoder
+from retrieval.models.load import load_matcher
+from retrieval.training.world.galleries import write_gallery
 from retrieval.types import UInt8
 
 SIMILARITY = 2e-6
@@ -387,3 +393,19 @@ def test_features_that_two_towers_cannot_have_are_refused(encoder: ClipEncoder) 
         encoder.pair_features(pixels, ["a dog"], every_token=False)
     with pytest.raises(FeaturesMissing, match="every token"):
         encoder.image_features(pixels, projected=True, every_token=True)
+
+
+def test_a_gallery_of_clip_is_reranked_by_another_model(folder: Path, tmp_path: Path) -> None:
+    write_gallery(tmp_path / "cards", scenes=8, seed=5)
+    library = Sightline(settings=Settings(home=tmp_path / "home", offline=True))
+    library.index(tmp_path / "cards", model=str(folder))
+    page = library.search("cards", "a red boat at night", matcher="postcards", candidates=8)
+    with pytest.raises(RoleMissing, match="has no captioner"):
+        library.ask(page.hits[0].id, model=str(folder))
+    library.close()
+    assert (page.model, page.matcher) == (str(folder), "postcards")
+    own = load_matcher(CHECKPOINTS["postcards"], device="cpu", offline=True)
+    for hit in page.hits:
+        picture = Image.open(from_uri(hit.uri)).convert("RGB")
+        tokens = own.image_tokens(own.prepare(picture)[None])
+        close(own.match(tokens, ["a red boat at night"], np.zeros((1, 2), dtype=np.int64))[0, 1], hit.itm_logit, 1e-5)

@@ -25,8 +25,11 @@ from transformers import (
 )
 from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_size_for_max_num_patches
 
+from api import Sightline
+from api.settings import Settings
 from retrieval.errors import BadCheckpoint, BadWeights
 from retrieval.models.siglip import Siglip2Encoder, SiglipEncoder, unpacked
+from retrieval.training.world.galleries import write_gallery
 
 SIMILARITY = 2e-6
 LENGTH = 16
@@ -463,3 +466,19 @@ def test_a_lower_precision_calculates_in_it_and_answers_in_float32(
         close(np.linalg.norm(got, axis=1), np.ones(len(got)), 1e-6)
         assert 0.99 < (got * want).sum(axis=1).min() < 1
     assert lower.fingerprint != either.fingerprint
+
+
+@pytest.mark.parametrize("kept", ["fixed_folder", "flexible_folder"])
+def test_a_gallery_is_embedded_by_it_and_reranked_by_another_model(
+    kept: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(kept)
+    write_gallery(tmp_path / "cards", scenes=8, seed=5)
+    library = Sightline(settings=Settings(home=tmp_path / "home", offline=True))
+    library.index(tmp_path / "cards", model=str(folder))
+    page = library.search("cards", "a red boat at night", matcher="postcards", candidates=8)
+    library.close()
+    assert (page.model, page.matcher, len(page.hits)) == (str(folder), "postcards", 8)
+    assert sorted(hit.itc_rank or 0 for hit in page.hits) == list(range(1, 9))
+    logits = [hit.itm_logit or 0 for hit in page.hits]
+    assert logits == sorted(logits, reverse=True)  # the similarity is no part of the score: it is another model's

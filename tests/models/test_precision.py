@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from api import Sightline
 from api.errors import UsageError
@@ -67,5 +68,5 @@ def test_on_a_cpu_a_half_is_refused_with_what_would_be_right(tmp_path: Path) -> 
     settings = Settings(home=tmp_path, offline=True, device="cpu", precision="bfloat16")
     library = Sightline(settings=settings)
     with pytest.raises(UsageError, match=r"SIGHTLINE_PRECISION is bfloat16.*float32; unset it"):
-        library.ask(tmp_path / "none.png", model="postcards")
+        library.ask(Image.new("RGB", (8, 8)), model="postcards")
     library.close()

@@ -15,7 +15,7 @@ from transformers import BertTokenizer
 from transformers.utils import logging
 
 from retrieval.errors import TrainingNotWritten
-from retrieval.models import weights
+from retrieval.models import authors, weights
 from retrieval.models.blip import BlipAnswerer, BlipCaptioner, BlipRetrieval
 from retrieval.models.preprocess import pre_caption
 from retrieval.models.vocabulary import Vocabulary
@@ -71,7 +71,7 @@ class Start:
                 shutil.copyfile(self.folder / name, folder / name)
 
     def _save_words(self, folder: Path) -> None:
-        if not self.new_words:
+        if not self.new_words and not authors.is_authors(self.folder):
             self._copy(_SPELLING, folder)
             return
         rows = self.vocabulary.rows

@@ -41,7 +41,7 @@ def test_words_and_their_predictions_stay_tied_through_training_and_saving(
     assert decoder.cls.predictions.decoder.weight is decoder.bert.embeddings.word_embeddings.weight
     assert decoder.cls.predictions.decoder.bias is decoder.cls.predictions.bias
     start.save(tmp_path / "saved")
-    live = BlipCaptioner(start.network, start.vocabulary, folder=tmp_path, name="tiny")
+    live = BlipCaptioner(start.network, start.vocabulary, folder=tmp_path, name="tiny", text_length=35)
     assert BlipCaptioner.open(tmp_path / "saved", name="x", device="cpu").caption(PIXELS) == live.caption(PIXELS)
 
 
@@ -117,3 +117,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(folders: dict[Task, Path], 
     with pytest.raises(TrainingNotWritten, match="could not be written") as raised:
         open_start("match", folders["match"], name="tiny").save(tmp_path / "file" / "model")
     assert "\n" not in str(raised.value)
+
+
+def test_a_start_in_the_authors_layout_is_saved_in_hugging_face_s(tmp_path: Path) -> None:
+    golden = Path(__file__).parent.parent.parent / "golden" / "blip_retrieval"
+    start = open_start("match", golden, name="golden")
+    start.save(tmp_path / "saved")
+    texts = ["a dog on a street", "where as person train beach one the"]
+    before = BlipRetrieval.open(golden, name="golden", device="cpu").encode_texts(texts)
+    after = BlipRetrieval.open(tmp_path / "saved", name="saved", device="cpu").encode_texts(texts)
+    np.testing.assert_array_equal(before, after)

@@ -65,7 +65,8 @@ def test_texts_are_cut_where_the_served_model_cuts_them(folders: dict[Task, Path
     found = [Example(number, 19 * "it, " + word) for number, word in enumerate(("red", "blue"))]
     pixels = np.stack([np.full((32, 32, 3), shade, np.uint8) for shade in (40, 200)])
     task = MatchTask(start, recipe(), found).eval()
-    model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny", text_length=35)
+    length = start.text_length
+    model = BlipRetrieval(start.network, start.vocabulary, folder=folder, name="tiny", text_length=length)
     images = torch.tensor(model.encode_images(pixels)[:, 0])
     logits = images @ torch.tensor(model.encode_texts([one.text for one in found])).T / 0.07
     assert abs(logits[0, 0] - logits[0, 1]) > 1e-3  # the last word, which is the 39th token, is read

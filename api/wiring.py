@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import TypeVar
 
 from PIL.Image import Image
@@ -75,6 +75,7 @@ class Wiring:
         self.settings, self.say = settings, say
         self._models: dict[tuple[str, str], object] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._locks: dict[tuple[str, str], Lock] = {}
         self._lock = RLock()
 
     @cached_property
@@ -284,8 +285,11 @@ class Wiring:
         device = None if self.settings.device == "auto" else self.settings.device
         if device == "cuda" and load.device_kind() != "cuda":
             raise UsageError("SIGHTLINE_DEVICE", "SIGHTLINE_DEVICE is cuda, but torch sees no CUDA device; unset it")
+        key = (role, checkpoint.name)
         with self._lock:
-            key = (role, checkpoint.name)
+            own = self._locks.setdefault(key, Lock())
+        # A lock for each: a model that takes a minute to load must not stop those that are there.
+        with own:
             if key not in self._models:
                 self._models[key] = loader(checkpoint, device=device, offline=self.offline, precision=self.precision)
             return self._models[key]  # type: ignore[return-value]

@@ -87,8 +87,8 @@ def score_of(logit: float, similarity: float, scoring: Scoring) -> float:
             return logit
         case "itm+itc":
             return logit + similarity
-        case "itc":
-            raise ValueError("a model without a matcher scores no candidates")
+        case "itc" | "itm-probability":
+            raise ValueError(f"a model without a matcher that runs here scores no candidates ({scoring})")
 
 
 def _judge(candidate: Candidate, logits: Float32 | None, scoring: Scoring) -> Judged:

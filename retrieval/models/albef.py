@@ -11,7 +11,7 @@ types and read [SEP]; their configuration states `type_vocab_size` 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import punctuation
 from typing import Any, Self
@@ -25,7 +25,8 @@ from transformers.models.blip.modeling_blip_text import BlipTextEmbeddings
 from retrieval.errors import BadCheckpoint
 from retrieval.models import material
 from retrieval.models.network import TEXT_SIZES, VISION_SIZES, as_tensor, pick, placed
-from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption_albef
+from retrieval.models.preprocess import CLIP_MEAN, CLIP_STD, pre_caption, pre_caption_albef
+from retrieval.models.preprocess import spaced_punctuation as spaced
 from retrieval.models.retriever import Retriever
 from retrieval.models.roles import Precision
 from retrieval.models.vocabulary import Vocabulary
@@ -72,7 +73,7 @@ class AlbefRetrieval(Retriever):
         return {
             "revision": ENCODER_REVISION,
             "image": ["RGB", "bicubic", self.image_size, CLIP_MEAN, CLIP_STD],
-            "text": ["pre_caption of ALBEF", self.text_length, self._ends_with_sep, self.vocabulary.digest],
+            "text": [self._clean.__name__, self.text_length, self._is_of_lavis, self.vocabulary.digest],
             "heads": [vision.num_attention_heads, text.num_attention_heads],
             "fusion_layer": text.fusion_layer,
             "eps": [VISION_EPS, TEXT_EPS],
@@ -85,6 +86,8 @@ class AlbefRetrieval(Retriever):
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a text that the vocabulary cannot express, as written, each once, in order."""
+        if self._is_of_lavis:
+            return self.vocabulary.unknown_words(spaced(text))
         words = (word.strip(punctuation) for word in _APART.split(text))
         unknown = (word for word in words if self.vocabulary.unknown_words(pre_caption_albef(word)))
         return list({word.casefold(): word for word in unknown}.values())
@@ -116,15 +119,20 @@ class AlbefRetrieval(Retriever):
 
     def encoder_ids(self, text: str) -> list[int]:
         """[CLS] and the pieces of a text, nothing behind them: the authors' tokenizer adds no [SEP]."""
-        end = [self.vocabulary.sep] if self._ends_with_sep else []
-        pieces = self.vocabulary.encode(pre_caption_albef(text))
+        end = [self.vocabulary.sep] if self._is_of_lavis else []
+        pieces = self.vocabulary.encode(self._clean(text))
         return [self.vocabulary.cls, *pieces[: self.text_length - 1 - len(end)], *end]
 
     matcher_ids = encoder_ids
 
     @property
-    def _ends_with_sep(self) -> bool:
+    def _is_of_lavis(self) -> bool:
+        """Whether LAVIS trained it: without token types, on texts that BLIP's cleaning left and that [SEP] ends."""
         return bool(self.network.config.text_config.type_vocab_size == 0)
+
+    @property
+    def _clean(self) -> Callable[[str], str]:
+        return pre_caption if self._is_of_lavis else pre_caption_albef
 
 
 class AlbefNetwork(nn.Module):

@@ -23,8 +23,9 @@ from torch.nn.functional import interpolate
 
 from retrieval.errors import BadCheckpoint, BadWeights, UnknownModel
 from retrieval.models import hub
-from retrieval.models.checkpoints import RETRIEVAL, Family, Role
+from retrieval.models.checkpoints import RETRIEVAL, Family, Role, Scoring
 from retrieval.models.renaming import Renaming
+from retrieval.models.vocabulary import LEAST_LENGTH
 from retrieval.models.weights import State
 
 Kind = Literal["albef", "blip", "blip-caption", "blip-vqa", "blip2"]
@@ -80,8 +81,27 @@ def is_authors(path: Path) -> bool:
     return path.is_file() or all(file.suffix in (".pth", ".pt") for file in hub.weight_files(path) or [path])
 
 
-def describe(path: Path) -> tuple[Family, tuple[Role, ...], int]:
-    """Say by the names of its weights what a file is: family, roles, the side of its pictures in pixels."""
+@dataclass(frozen=True)
+class Description:
+    """What a file is by the names of its weights; `image_size` in pixels, `text_length` in ids."""
+
+    family: Family
+    roles: tuple[Role, ...]
+    image_size: int
+    text_length: int
+    protocol: Scoring
+
+
+def describe(path: Path) -> Description:
+    """Say by the names of its weights, and by what is stated beside them, what a file is."""
+    family, roles, side = _kind(path)
+    is_of_lavis = _part(_stated(path), "bert").get("type_vocab_size") == 0
+    by_logit = family == "albef" and not is_of_lavis
+    length = read_text_length(path, authors=30 if by_logit else 35)
+    return Description(family, roles, side, length, "itm" if by_logit else "itm+itc")
+
+
+def _kind(path: Path) -> tuple[Family, tuple[Role, ...], int]:
     state, stated = _read(path), _stated(path)
     side = _image_size(state, stated, path)
     starts = {key.split(".")[0] for key in state}
@@ -96,8 +116,9 @@ def describe(path: Path) -> tuple[Family, tuple[Role, ...], int]:
             )
         return "blip2", RETRIEVAL, side
     crossing = _layers(state, r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
-    if "itm_head" in starts and crossing:
-        if min(crossing):
+    has_types = "text_encoder.embeddings.token_type_embeddings.weight" in state
+    if "itm_head" in starts and (crossing or has_types):
+        if has_types or min(crossing):
             return "albef", RETRIEVAL, side
         return "blip", (*RETRIEVAL, "captioner") if "text_decoder" in starts else RETRIEVAL, side
     if "text_decoder" in starts:
@@ -152,7 +173,10 @@ def read_state(path: Path, kind: Kind) -> State:
 def read_text_length(path: Path, *, authors: int) -> int:
     """How many tokens a text may have: what config.json states of the evaluation, else the authors' number."""
     stated = _stated(path)
-    return int(stated.get("eval_text_len") or stated.get("max_text_len") or authors)
+    length = stated.get("eval_text_len", stated.get("max_text_len", authors))
+    if isinstance(length, bool) or not isinstance(length, int) or length < LEAST_LENGTH:
+        raise BadCheckpoint(path, f"max_text_len is {length!r}, no number of ids from {LEAST_LENGTH} on")
+    return length
 
 
 def resized_positions(positions: torch.Tensor, grid: int) -> torch.Tensor:
@@ -196,6 +220,9 @@ def _tensors(file: Path) -> State:
         raise BadCheckpoint(file, "it is no dictionary of weights, neither as a whole nor below 'model'")
     # ALBEF's pre-training wraps its text encoder once more; its own loader takes every "bert." out.
     unwrapped = {key.replace("text_encoder.bert.", "text_encoder."): value for key, value in content.items()}
+    if len(unwrapped) < len(content):
+        twice = [key for key in content if key.replace("text_encoder.bert.", "text_encoder.") in content.keys() - {key}]
+        raise BadWeights(file, missing=[], unexpected=twice, mismatched=[])
     return {key: value for key, value in unwrapped.items() if not _FOR_TRAINING.fullmatch(key)}
 
 

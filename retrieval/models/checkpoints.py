@@ -11,7 +11,7 @@ from retrieval.errors import RoleMissing
 
 Family = Literal["albef", "blip", "blip2", "instructblip", "alpro", "clip", "siglip", "siglip2", "hashing"]
 Role = Literal["encoder", "matcher", "captioner", "answerer"]
-Scoring = Literal["itm", "itm+itc", "itc"]
+Scoring = Literal["itm", "itm+itc", "itc", "itm-probability"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 BSD, MIT, APACHE = "BSD-3-Clause", "MIT", "Apache-2.0"
@@ -42,9 +42,9 @@ class Checkpoint:
     `roles` are what its own weights can do; `captioner` and `answerer` name the companions that do the rest (or the row
     itself). `image_size` is the side in pixels, `text_length` the most ids of a text. `protocol` says how the score of
     a candidate is made: "itm" by the match logit alone (ALBEF), "itm+itc" by the logit and the ITC cosine (BLIP,
-    BLIP-2), "itc" has no match logit. `download_bytes` is the size of the weights files where it is known,
-    `memory_bytes` what loading it and reading one picture takes in float32. `not_run` says why a known checkpoint
-    cannot be run here; such a row has no roles.
+    BLIP-2), "itm-probability" by the softmax of both logits (ALPRO), "itc" has no match logit. `download_bytes` is the
+    size of the weights files where it is known, `memory_bytes` what loading it and reading one picture takes in
+    float32. `not_run` says why a known checkpoint cannot be run here; such a row has no roles.
     """
 
     name: str
@@ -193,13 +193,17 @@ def _known(
 
 
 def _instruct(name: str, source: str | Released, parameters: float) -> Checkpoint:
-    rest: _Rest = {"licence": "LLaMA" if "vicuna" in name else MIT, "text_length": 128, "protocol": "itc"}
+    rest: _Rest = {"licence": _licence(name, source), "text_length": 128, "protocol": "itc"}
     memory = int(parameters * 4 * _GB) + _GB
     return _known(name, "instructblip", source, 224, INSTRUCT, memory_bytes=memory, **rest)
 
 
+def _licence(name: str, source: str | Released) -> str:
+    return BSD if isinstance(source, Released) else "LLaMA" if "vicuna" in name else MIT
+
+
 def _video(name: str, address: str, text_length: int) -> Checkpoint:
-    rest: _Rest = {"text_length": text_length, "protocol": "itm", "memory_bytes": 3 * _GB}
+    rest: _Rest = {"text_length": text_length, "protocol": "itm-probability", "memory_bytes": 3 * _GB}
     return _known(name, "alpro", Released((address,)), 224, VIDEO, **rest)
 
 

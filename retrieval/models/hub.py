@@ -87,6 +87,9 @@ def verify(checkpoint: Checkpoint, folder: Path) -> None:
         case Path() | None:
             return
         case str() as repository:
+            outside = [file for file in files if not file.is_relative_to(folder) or ".." in file.parts]
+            if outside:
+                raise BadCheckpoint(folder, f"it names weights outside of itself: {outside[0]}")
             names = [file.relative_to(folder).as_posix() for file in files]
             origins = [f"{constants.ENDPOINT}/{repository}/resolve/{folder.name}/{name}" for name in names]
         case released:

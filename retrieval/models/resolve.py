@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,9 @@ def _describe_place(place: Path) -> Checkpoint:
     if place.is_file() or (not _has_architecture(place) and _holds_authors_files(place)):
         from retrieval.models import authors  # it needs torch
 
-        return _describe(str(place), place, [_Part(*authors.describe(place))])
+        found = authors.describe(place)
+        part = _Part(found.family, found.roles, found.image_size)
+        return replace(_describe(str(place), place, [part]), text_length=found.text_length, protocol=found.protocol)
     parts = [place / part for part in hub.PARTS if (place / part / "config.json").is_file()]
     parts = parts or [part for part in (place,) if (part / "config.json").is_file()]
     if not parts:

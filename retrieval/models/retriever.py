@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from retrieval.models.network import (
     PAIRS_AT_ONCE,
     TEXTS_AT_ONCE,
     Sighted,
+    alike,
     as_array,
     joined,
     padded,
@@ -92,7 +93,19 @@ class Retriever(Sighted, ABC):
         facts = {**self.preprocessing, "weights": weights.digest(self.folder)}
         if self.precision != "float32":
             facts["precision"] = self.precision
+        if self.activations != ["gelu"]:
+            facts["activations"] = self.activations
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def activations(self) -> list[str]:
+        """What the layers of the configuration's parts use; the published models use the exact GELU everywhere."""
+        config = self.network.config
+        parts: Iterable[Any] = (
+            getattr(config, name, None) for name in ("vision_config", "text_config", "qformer_config")
+        )
+        # BLIP-2's text_config is that of a language model, which retrieval has none of.
+        return sorted({str(part.hidden_act) for part in parts if hasattr(part, "hidden_act")})
 
     @torch.inference_mode()
     def project_images(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -112,19 +125,20 @@ class Retriever(Sighted, ABC):
     def encode_texts(self, texts: Sequence[str]) -> Float32:
         """Embed n texts to `float32 [n, d]`."""
         sequences = [self.encoder_ids(text) for text in texts]
-        chunks = (sequences[i : i + TEXTS_AT_ONCE] for i in range(0, len(sequences), TEXTS_AT_ONCE))
-        parts = [as_array(self.project_texts(*self.padded(chunk))) for chunk in chunks]
-        return joined(parts, (0, self.dimension))
+        found = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for rows in alike([len(ids) for ids in sequences], most=TEXTS_AT_ONCE):
+            found[rows] = as_array(self.project_texts(*self.padded([sequences[row] for row in rows])))
+        return found
 
     def match(self, tokens: Float32, texts: Sequence[str], pairs: NDArray[np.int64]) -> Float32:
         """Score pairs `int64 [m, 2]` of (row of `tokens`, row of `texts`): logits `float32 [m, 2]`; 1 is match."""
         sequences = [self.matcher_ids(text) for text in texts]
-        parts = []
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            chunk = pairs[start : start + PAIRS_AT_ONCE]
-            images = torch.tensor(tokens[chunk[:, 0]], device=self.device, dtype=self.dtype)
-            parts.append(as_array(self.compare(images, *self.padded([sequences[row] for row in chunk[:, 1]]))))
-        return joined(parts, (0, 2))
+        found = np.zeros((len(pairs), 2), dtype=np.float32)
+        for rows in alike([len(sequences[text]) for text in pairs[:, 1]], most=PAIRS_AT_ONCE):
+            images = torch.tensor(tokens[pairs[rows, 0]], device=self.device, dtype=self.dtype)
+            asked = self.padded([sequences[text] for text in pairs[rows, 1]])
+            found[rows] = as_array(self.compare(images, *asked))
+        return found
 
     @torch.inference_mode()
     def image_features(self, pixels: UInt8, *, projected: bool, every_token: bool) -> list[Float32]:

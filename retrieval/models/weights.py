@@ -44,6 +44,11 @@ def fill(
         for key in sorted(expected.keys() & state.keys())
         if state[key].shape != expected[key].shape
     ]
+    mismatched += [
+        f"{name_of(key)} of {state[key].dtype} instead of floating point numbers"
+        for key in sorted(expected.keys() & state.keys())
+        if expected[key].is_floating_point() and not state[key].is_floating_point()
+    ]
     if missing or unexpected or mismatched:
         names = {"missing": [*map(name_of, missing)], "unexpected": [*map(name_of, unexpected)]}
         raise BadWeights(folder, **names, mismatched=mismatched)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.errors import BadCheckpoint, NotRun, UnknownModel
+from retrieval.errors import BadCheckpoint, BadWeights, NotRun, UnknownModel
 from retrieval.models.checkpoints import CHECKPOINTS, Released
 from retrieval.models.load import load_captioner, load_encoder, load_matcher
 from retrieval.models.resolve import resolve
@@ -103,6 +103,11 @@ def test_lavis_albef_has_no_token_types_and_ends_a_text_with_sep(albef: Path) ->
     assert encoder.encoder_ids("a b c d e f g h")[0] == encoder.vocabulary.cls
     assert encoder.encoder_ids("a b c d e f g h")[-1] == encoder.vocabulary.sep
     assert len(encoder.encoder_ids("a b c d e f g h")) == 6
+    # LAVIS cleans as BLIP does: a hyphen is a token there, ALBEF's own cleaning parts words at it.
+    spelt = [*encoder.vocabulary.encode("red-bus")]
+    assert encoder.encoder_ids("Red-Bus") == [encoder.vocabulary.cls, *spelt, encoder.vocabulary.sep][:6]
+    found = resolve(str(albef))
+    assert (found.protocol, found.text_length) == ("itm+itc", 6)
     row = CHECKPOINTS["albef-lavis-coco"]
     assert isinstance(row.source, Released)
     assert (row.protocol, row.text_length, row.source.config["bert"]["type_vocab_size"]) == ("itm+itc", 35, 0)
@@ -112,6 +117,58 @@ def test_more_ids_than_the_file_has_positions_for_are_an_error(albef: Path) -> N
     change(albef, max_text_len=41)
     with pytest.raises(BadCheckpoint, match="41 ids, but the position embeddings only 40"):
         load_encoder(resolve(str(albef)), device="cpu", offline=True)
+
+
+@pytest.mark.parametrize("length", [1, True, -3, "long"])
+def test_a_text_length_that_is_none_is_an_error(albef: Path, length: object) -> None:
+    change(albef, max_text_len=length)
+    with pytest.raises(BadCheckpoint, match="no number of ids from 3 on"):
+        resolve(str(albef))
+
+
+def test_a_fusion_from_the_first_layer_on_is_still_albef(albef: Path) -> None:
+    state = state_of(albef)
+    for number in (0, 1):
+        start = f"text_encoder.encoder.layer.{number}.crossattention"
+        state |= {
+            key.replace(f"layer.{number + 2}.cross", f"layer.{number}.cross"): value
+            for key, value in state.items()
+            if key.startswith(start.replace(f".{number}.", f".{number + 2}."))
+        }
+    torch.save({"model": state}, albef / "checkpoint.pth")
+    bert = json.loads((albef / "config.json").read_text())["bert"]
+    change(albef, bert=bert | {"fusion_layer": 0})
+    found = resolve(str(albef))
+    assert (found.family, found.protocol) == ("albef", "itm")
+    encoder: Any = load_encoder(found, device="cpu", offline=True)
+    assert encoder.encode_texts(["a dog"]).shape == (1, 24)
+
+
+def test_the_same_weight_under_two_names_is_an_error(albef: Path) -> None:
+    state = state_of(albef)
+    state["text_encoder.bert.embeddings.LayerNorm.weight"] = state["text_encoder.embeddings.LayerNorm.weight"] + 1
+    torch.save({"model": state}, albef / "checkpoint.pth")
+    with pytest.raises(BadWeights, match=r"left over: text_encoder\.bert\.embeddings\.LayerNorm\.weight"):
+        resolve(str(albef))
+
+
+def test_whole_numbers_are_no_weights(albef: Path) -> None:
+    state = state_of(albef)
+    torch.save({"model": state | {"itm_head.weight": torch.ones(2, 48, dtype=torch.long)}}, albef / "checkpoint.pth")
+    with pytest.raises(BadWeights, match=r"itm_head\.weight of torch\.int64"):
+        load_encoder(resolve(str(albef)), device="cpu", offline=True)
+
+
+def test_another_activation_is_another_model(albef: Path) -> None:
+    encoder: Any = load_encoder(resolve(str(albef)), device="cpu", offline=True)
+    before = encoder.preprocessing
+    assert encoder.activations == ["gelu"]
+    encoder = type(encoder).open(albef, name="own", device="cpu")
+    gelu = encoder.fingerprint
+    encoder = type(encoder).open(albef, name="own", device="cpu")
+    encoder.network.config.text_config.hidden_act = "relu"
+    assert encoder.preprocessing == before
+    assert encoder.fingerprint != gelu
 
 
 def test_a_picture_s_side_that_the_patches_do_not_divide_is_an_error(albef: Path) -> None:

@@ -15,6 +15,10 @@ from api.settings import Settings
 from retrieval.models.checkpoints import CHECKPOINTS
 from retrieval.models.load import load_answerer, load_captioner, load_encoder, load_matcher
 from retrieval.models.resolve import resolve
+from retrieval.training.world.captions import fullest_claim
+from retrieval.training.world.claims import claim_text
+from retrieval.training.world.galleries import gallery_scenes
+from retrieval.training.world.render import render
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FAMILIES = ("albef_retrieval", "blip_retrieval", "blip2_qformer")
@@ -70,3 +74,19 @@ def test_on_a_cpu_a_half_is_refused_with_what_would_be_right(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"SIGHTLINE_PRECISION is bfloat16.*float32; unset it"):
         library.ask(Image.new("RGB", (8, 8)), model="postcards")
     library.close()
+
+
+@pytest.mark.parametrize("name", ["postcards", "postcards-blip2", "postcards-albef"])
+def test_a_pair_is_scored_the_same_in_any_company(name: str) -> None:
+    """To 1e-6 of the largest logit: float32 has seven digits, and products of other sizes round elsewhere."""
+    checkpoint = CHECKPOINTS[name]
+    matcher = load_matcher(checkpoint, device="cpu", offline=True)
+    scenes = gallery_scenes(12, seed=3)
+    pixels = np.stack([matcher.prepare(render(scene)) for scene in scenes])
+    texts = [claim_text(fullest_claim(scene)) for scene in scenes[:8]] + ["a red car", "three boats"]
+    tokens = matcher.image_tokens(pixels)
+    pairs = np.array([(image, text) for image in range(12) for text in range(10)], dtype=np.int64)
+    together = matcher.match(tokens, texts, pairs)
+    alone = [matcher.match(tokens[i : i + 1], [texts[j]], np.zeros((1, 2), dtype=np.int64)) for i, j in pairs]
+    largest = np.abs(together).max()
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=1e-6 * max(1, largest))

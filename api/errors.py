@@ -78,6 +78,7 @@ def status_of(error: Exception) -> tuple[int, str | None]:
 def exit_code(error: Exception) -> int:
     """Give the exit code of a domain error: 2 for what the user can put right in the command, 1 for the rest."""
     wrong_name = (storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
-    wrong_model = (retrieval.UnknownModel, retrieval.NotRun, retrieval.FeaturesMissing)
-    wrong_input = (UsageError, retrieval.EmptyText, *wrong_name, *wrong_model)
+    wrong_model = (retrieval.UnknownModel, retrieval.NotRun, retrieval.RoleMissing, retrieval.FeaturesMissing)
+    wrong_place = (indexing.SourceMissing, indexing.PictureMissing, storage.ModelMismatch)
+    wrong_input = (UsageError, retrieval.EmptyText, *wrong_name, *wrong_model, *wrong_place)
     return WRONG_COMMAND if isinstance(error, wrong_input) else 1

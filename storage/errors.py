@@ -59,8 +59,8 @@ class ModelMismatch(StorageError):
     def __init__(self, gallery: str, want: str, got: str) -> None:
         self.gallery, self.want, self.got = gallery, want, got
         super().__init__(
-            f"gallery {gallery!r} was built by model {want!r}, not by {got!r}; "
-            f"index into another gallery to use {got!r}"
+            f"gallery {gallery!r} was built by model {want!r}, not by {got!r}: the one or the other was named, "
+            "or the model has changed since; index into another gallery (--gallery NAME) to use it"
         )
 
 

@@ -11,7 +11,7 @@ from api.cli.shared import as_json, open_sightline, print_json
 if TYPE_CHECKING:
     from api.schemas import ModelOut
 
-COLUMNS = "{:29} {:12} {:>6} {:>5} {:8} {:>8} {:>8}  {:13} {:26} {}"
+COLUMNS = "{:31} {:12} {:>6} {:>5} {:8} {:>8} {:>8}  {:13} {:26} {}"
 """Name, family, picture, text, score, download, memory, licence, what it does, state and source."""
 
 
@@ -38,7 +38,7 @@ def line(row: ModelOut) -> str:
         row.family,
         row.image_size,
         row.text_length,
-        row.protocol,
+        row.protocol if {"encoder", "matcher"} & {*row.roles} else "-",
         _size(row.download_bytes),
         _size(row.memory_bytes),
         row.licence,

@@ -26,7 +26,7 @@ def as_json(function: Command) -> Command:
 
 def model_option(function: Command) -> Command:
     """Add --model."""
-    meaning = "A name of `sightline models`, a Hugging Face id or a folder."
+    meaning = "A name of `sightline models`, a Hugging Face id, a folder or a .pth file."
     return click.option("--model", metavar="MODEL", help=meaning)(function)
 
 

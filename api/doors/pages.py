@@ -51,6 +51,11 @@ def search_page(wiring: Wiring, gallery: Gallery, text: str | None, image: Pictu
     encoder = wiring.encoder_of(gallery)
     query = Query(text, None if image is None else read(wiring, image))
     reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank and text is not None else None
+    usual = wiring.depth(gallery, ranking.matcher)
+    if reranker is not None and ranking.depth(usual) < min(usual, ranking.candidates or usual):
+        wiring.say(
+            f"pooled is {ranking.pooled}: the matcher reads so many candidates and not {usual}, as it usually does"
+        )
     with wiring.database.reading() as session:
         snapshot = wiring.snapshots.newest(session, gallery, "image")
         hits = search(
@@ -60,7 +65,7 @@ def search_page(wiring: Wiring, gallery: Gallery, text: str | None, image: Pictu
             encoder,
             reranker,
             k=ranking.k,
-            candidates=ranking.depth(wiring.depth(gallery, ranking.matcher)),
+            candidates=ranking.depth(usual),
             pooled=ranking.pooled,
         )
     unknown = _unknown_words([text] if text is not None else [], encoder, reranker)

@@ -16,7 +16,7 @@ from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, Pictu
 from indexer.originals import stamp
 from indexer.uri import from_uri, to_uri
 from retrieval import ask as asking
-from retrieval.models.checkpoints import Checkpoint
+from retrieval.models.checkpoints import Checkpoint, Role, companion
 from retrieval.types import Answer
 from storage import galleries, items
 from storage.items import Item
@@ -127,6 +127,9 @@ def ask(wiring: Wiring, what: int | Picture, question: str | None, *, model: str
         assert not isinstance(what, int)
         picture, item_id = read(wiring, what), None
     checkpoint = model_of(wiring, found, what, model)
+    role: Role = "captioner" if question is None else "answerer"
+    if model is not None and (speaker := companion(checkpoint, role)) != checkpoint:
+        wiring.say(f"{checkpoint.name} is no {role}; {speaker.name} speaks for it.")
     if question is None:
         return asking.caption(picture, wiring.captioner(checkpoint), item_id=item_id)
     return asking.ask(picture, question, wiring.answerer(checkpoint), item_id=item_id)

@@ -94,38 +94,38 @@ class Description:
 
 def describe(path: Path) -> Description:
     """Say by the names of its weights, and by what is stated beside them, what a file is."""
-    family, roles, side = _kind(path)
+    state = _read(path)
+    family, roles = _kind(path, state)
+    side = _image_size(state, _stated(path), path)
     is_of_lavis = _part(_stated(path), "bert").get("type_vocab_size") == 0
     by_logit = family == "albef" and not is_of_lavis
     length = read_text_length(path, authors=30 if by_logit else 35)
     return Description(family, roles, side, length, "itm" if by_logit else "itm+itc")
 
 
-def _kind(path: Path) -> tuple[Family, tuple[Role, ...], int]:
-    state, stated = _read(path), _stated(path)
-    side = _image_size(state, stated, path)
+def _kind(path: Path, state: State) -> tuple[Family, tuple[Role, ...]]:
     starts = {key.split(".")[0] for key in state}
     if any(key.startswith("visual_encoder.model.") for key in state):
-        raise UnknownModel(str(path), "it holds ALPRO, a family that cannot be run yet")
+        raise UnknownModel(str(path), "it holds ALPRO, which reads videos and is not built yet")
     if "cls_head" in starts:
         raise UnknownModel(str(path), "it answers questions about two pictures (NLVR), which nothing here asks")
     if "Qformer" in starts:
         if "itm_head" not in starts:
             raise UnknownModel(
-                str(path), "its language model is in another file: take the Hugging Face id of this model"
+                str(path), "a language model belongs to it: such models run from Hugging Face folders, with an OPT"
             )
-        return "blip2", RETRIEVAL, side
+        return "blip2", RETRIEVAL
     crossing = _layers(state, r"text_encoder\.(?:bert\.)?encoder\.layer\.(\d+)\.crossattention\.")
     has_types = "text_encoder.embeddings.token_type_embeddings.weight" in state
     if "itm_head" in starts and (crossing or has_types):
         if has_types or min(crossing):
-            return "albef", RETRIEVAL, side
-        return "blip", (*RETRIEVAL, "captioner") if "text_decoder" in starts else RETRIEVAL, side
+            return "albef", RETRIEVAL
+        return "blip", ((*RETRIEVAL, "captioner") if "text_decoder" in starts else RETRIEVAL)
     if "text_decoder" in starts:
         if "text_encoder" not in starts:
-            return "blip", ("captioner",), side
+            return "blip", ("captioner",)
         if crossing and not min(crossing):
-            return "blip", ("answerer",), side
+            return "blip", ("answerer",)
         raise UnknownModel(str(path), "it answers questions with ALBEF, which cannot be run yet")
     raise UnknownModel(str(path), f"no known model has weights of these names: {', '.join(sorted(starts)[:8])}")
 
@@ -213,8 +213,10 @@ def _tensors(file: Path) -> State:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise BadCheckpoint(file, "it is damaged, or holds more than tensors, which is never unpickled") from error
+    except EOFError as error:
+        raise BadCheckpoint(file, "it is empty") from error
     except Exception as error:  # a damaged pickle raises whatever its damage makes it do
-        raise BadCheckpoint(file, f"it cannot be read ({type(error).__name__})") from error
+        raise BadCheckpoint(file, f"it is damaged, or no file of torch ({type(error).__name__})") from error
     content = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise BadCheckpoint(file, "it is no dictionary of weights, neither as a whole nor below 'model'")
@@ -280,12 +282,12 @@ class _Sizes:
     def heads(self, stated: Any, width: int, name: str) -> int:
         """The number of heads, which no weight tells: stated, or as many as every published model of a width has."""
         published = EVA_HEADS if width == EVA_WIDTH else width // HEAD_WIDTH if width % HEAD_WIDTH == 0 else None
-        heads = stated or published
+        heads = published if stated is None else stated
         if heads is None:
             said = f"a width of {width} does not tell how many heads there are: state {name} in a config.json beside it"
             raise BadCheckpoint(self.path, said)
-        if not isinstance(heads, int) or width % heads:
-            raise BadCheckpoint(self.path, f"{name} is {heads!r}, which does not divide the width {width}")
+        if not isinstance(heads, int) or heads < 1 or width % heads:
+            raise BadCheckpoint(self.path, f"{name} is {heads!r}, no whole number that divides the width {width}")
         return heads
 
 
@@ -346,8 +348,8 @@ def _image_size(state: State, stated: Mapping[str, Any], path: Path) -> int:
     if math.isqrt(rows) ** 2 != rows:
         shape = list(state[_POSITIONS].shape)
         raise BadWeights(path, missing=[], unexpected=[], mismatched=[f"{_POSITIONS} {shape}, no square and one more"])
-    side = vit.get("image_size") or vit.get("image_res") or math.isqrt(rows) * patch
-    if not isinstance(side, int) or side % patch:
+    side = vit.get("image_size", vit.get("image_res", math.isqrt(rows) * patch))
+    if isinstance(side, bool) or not isinstance(side, int) or side < patch or side % patch:
         raise BadCheckpoint(path, f"vit.image_size is {side!r}, no multiple of the patches' {patch} pixels")
     return side
 
@@ -373,7 +375,10 @@ def _part(stated: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def _stated(path: Path) -> Mapping[str, Any]:
-    return hub.read_config(path) if path.is_dir() and (path / "config.json").is_file() else {}
+    """What the config.json of a folder says, or the one beside a file: nothing where there is none."""
+    folder = path if path.is_dir() else path.parent
+    stated = hub.read_config(folder) if (folder / "config.json").is_file() else {}
+    return {} if "architectures" in stated else stated
 
 
 def _own(value: torch.Tensor) -> torch.Tensor:

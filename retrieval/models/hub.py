@@ -218,6 +218,10 @@ def _given_file(name: str, file: Path, *, offline: bool) -> Path:
 def _gather(name: str, released: Released, *, offline: bool) -> Path:
     """Make sure of the folder of a checkpoint: the vocabulary, which is soon there, the weights, and what they are."""
     folder = _folder_of(name)
+    if offline or constants.is_offline_mode():
+        # What is large is named first: who has to fetch it elsewhere wants to know of it.
+        for address in released.addresses:
+            _make_sure(name, address, offline=offline)
     if not _has_vocabulary(folder):
         _put(name, folder / "vocab.txt", _vocabulary(name, released.vocabulary, offline=offline).read_bytes())
     for address in released.addresses:

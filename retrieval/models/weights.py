@@ -52,6 +52,9 @@ def fill(
     if missing or unexpected or mismatched:
         names = {"missing": [*map(name_of, missing)], "unexpected": [*map(name_of, unexpected)]}
         raise BadWeights(folder, **names, mismatched=mismatched)
+    broken = [name_of(key) for key in expected if state[key].is_floating_point() and not _is_finite(state[key])]
+    if broken:
+        raise BadCheckpoint(folder, f"{broken[0]} holds numbers that are infinite or none: the file is damaged")
     network.load_state_dict({key: state[key] for key in expected}, assign=True)
     _number_positions(network)
 
@@ -68,6 +71,10 @@ def _read_file(file: Path) -> State:
         return dict(torch.load(file, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged pickle raises whatever its damage makes it do
         raise BadCheckpoint(file.parent, f"{file.name} cannot be read ({type(error).__name__})") from error
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    return bool(torch.isfinite(weight).all())
 
 
 def _tied(state: State, ties: Mapping[str, str]) -> State:

@@ -58,7 +58,7 @@ def test_help_names_every_command_and_imports_no_model_library() -> None:
 
 def test_a_folder_that_is_not_there_is_one_line_and_an_exit_code(home: Path, tmp_path: Path) -> None:
     done = in_a_process("index", str(tmp_path / "nothing"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == f"sightline: nothing to index at {tmp_path / 'nothing'}\n"
 
 
@@ -184,7 +184,7 @@ def test_a_gallery_s_name_wins_over_a_folder_of_that_name(
 def test_a_model_beside_a_gallery_s_own_is_refused_and_not_ignored(run: Run, indexed: Path) -> None:
     assert run("search", "photos", "a cat", "--model", "hashing").exit_code == 0
     result = run("search", "photos", "a cat", "--model", "postcards")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "built by model 'hashing', not by 'postcards'" in result.stderr
 
 
@@ -257,4 +257,4 @@ def test_lookup_ranks_the_lines_of_a_file(run: Run, indexed: Path, tmp_path: Pat
 
 def test_asking_a_model_that_cannot_answer_says_so(run: Run, indexed: Path) -> None:
     result = run("ask", str(indexed / "a.png"), "what is it")
-    assert (result.exit_code, result.stderr) == (1, "sightline: the model hashing has no answerer\n")
+    assert (result.exit_code, result.stderr) == (2, "sightline: the model hashing has no answerer\n")

@@ -315,4 +315,4 @@ def test_the_command_line_refuses_in_one_line(run: Run) -> None:
     assert (without.exit_code, without.stderr.count("\n")) == (2, 1)
     assert "postcards has nothing to read without reranking" in without.stderr
     mute = run("search", "own", TEXT, "--matcher", "hashing")
-    assert (mute.exit_code, mute.stderr) == (1, "sightline: the model hashing has no matcher\n")
+    assert (mute.exit_code, mute.stderr) == (2, "sightline: the model hashing has no matcher\n")

@@ -75,7 +75,7 @@ def test_a_file_whose_heads_nobody_can_know_asks_for_them(albef: Path) -> None:
         load_encoder(resolve(str(albef / "checkpoint.pth")), device="cpu", offline=True)
     change_to = {"vit": {"num_heads": 5}}
     (albef / "config.json").write_text(json.dumps(change_to))
-    with pytest.raises(BadCheckpoint, match=r"vit\.num_heads is 5, which does not divide the width 48"):
+    with pytest.raises(BadCheckpoint, match=r"vit\.num_heads is 5, no whole number that divides the width 48"):
         load_encoder(resolve(str(albef)), device="cpu", offline=True)
 
 
@@ -171,6 +171,27 @@ def test_another_activation_is_another_model(albef: Path) -> None:
     assert encoder.fingerprint != gelu
 
 
+def test_what_stands_beside_a_file_counts_for_the_file(albef: Path) -> None:
+    alone: Any = load_encoder(resolve(str(albef / "checkpoint.pth")), device="cpu", offline=True)
+    folder: Any = load_encoder(resolve(str(albef)), device="cpu", offline=True)
+    np.testing.assert_array_equal(alone.encode_texts(["a dog"]), folder.encode_texts(["a dog"]))
+
+
+def test_numbers_that_are_none_are_no_weights(albef: Path) -> None:
+    state = state_of(albef)
+    state["visual_encoder.norm.bias"][3] = float("nan")
+    torch.save({"model": state}, albef / "checkpoint.pth")
+    with pytest.raises(BadCheckpoint, match=r"visual_encoder\.norm\.bias holds numbers that are infinite or none"):
+        load_encoder(resolve(str(albef)), device="cpu", offline=True)
+
+
+@pytest.mark.parametrize("vit", [{"image_size": -48}, {"image_size": 0}, {"num_heads": -4}, {"num_heads": 0}])
+def test_sizes_that_cannot_be_are_errors(albef: Path, vit: dict[str, int]) -> None:
+    change(albef, vit={"num_heads": 4} | vit)
+    with pytest.raises(BadCheckpoint, match=next(iter(vit))):
+        load_encoder(resolve(str(albef)), device="cpu", offline=True)
+
+
 def test_a_picture_s_side_that_the_patches_do_not_divide_is_an_error(albef: Path) -> None:
     change(albef, vit={"num_heads": 4, "image_size": 50})
     with pytest.raises(BadCheckpoint, match="50, no multiple of the patches' 16 pixels"):
@@ -198,7 +219,7 @@ def test_weights_of_no_known_model_are_refused_by_what_they_are(albef: Path) -> 
         ({}, "no known model"),
         ({"cls_head.0.weight": torch.zeros(1)}, "NLVR"),
         ({"visual_encoder.model.time_embed": torch.zeros(1)}, "ALPRO"),
-        ({"Qformer.bert.x": torch.zeros(1)}, "Hugging Face id"),
+        ({"Qformer.bert.x": torch.zeros(1)}, "Hugging Face folders"),
     ):
         torch.save(vision | extra, albef / "checkpoint.pth")
         with pytest.raises(UnknownModel, match=said):

@@ -284,6 +284,9 @@ def test_offline_and_not_stored_names_the_file_and_its_address(authors: SmallHub
 
 
 def test_offline_and_without_the_vocabulary_names_the_vocabulary(authors: SmallHub) -> None:
+    by_hand = hub.stored_file(f"{authors.address}/authors/coco.pth")
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(b"weights")
     message = missing(released(authors, "coco.pth"), offline=True)
     assert REPOSITORY in message
     assert "switched off" in message

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api import Sightline
-from api.settings import Settings
 from retrieval.training.world.captions import fullest_claim
 from retrieval.training.world.claims import claim_text, is_true
-from retrieval.training.world.galleries import gallery_scenes, write_gallery
 from retrieval.training.world.questions import questions
 from retrieval.training.world.scenes import Scene
 
-SCENES = 60
 MODEL = "postcards-blip2"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("sibling") / "postcards"
-    write_gallery(made, scenes=SCENES, seed=5)
-    return made
-
-
-@pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    return gallery_scenes(SCENES, seed=5)
-
-
-@pytest.fixture(scope="module")
-def library(folder: Path) -> Iterator[Sightline]:
-    opened = Sightline(settings=Settings(home=folder.parent / "home", offline=True))
-    opened.index(folder, model=MODEL)
-    yield opened
-    opened.close()
 
 
 def scene_of(uri: str, scenes: list[Scene]) -> Scene:

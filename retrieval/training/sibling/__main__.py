@@ -2,84 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-
-import torch
-
-from retrieval.errors import RetrievalError
-from retrieval.models import hub
-from retrieval.training.quality import Measured, measure, write_quality
+from retrieval.training.on_tower import Course, run_course
 from retrieval.training.sibling.lessons import Postcards
 from retrieval.training.sibling.loop import SiblingRecipe, train_sibling
-from retrieval.training.world.render import draw_ahead
-from retrieval.training.world.vocabulary import vocabulary, words
-
-log = logging.getLogger(__name__)
 
 
-def main_sibling(arguments: Sequence[str] | None = None) -> None:
-    """Train the Q-Former, the language model and the prefix on the tower of a folder, in the world of postcards.
-
-    When every stretch is done, measure the two models on held-out postcards.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    given = _parse(arguments)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    stated = {name: value for name in ("seed", "steps", "half") if (value := getattr(given, name)) is not None}
-    try:
-        done = _train(replace(SiblingRecipe(), **stated), given)
-    except RetrievalError as error:
-        raise SystemExit(f"sibling: {error}") from None
-    if not done:
-        log.info("time is over: the same command goes on")
-        return
-    folder = given.models or given.out / "models"
-    quality = measure(Measured.open(folder))
-    write_quality(quality, folder / "quality.json")
-    log.info("%s", quality)
-
-
-def _train(recipe: SiblingRecipe, given: argparse.Namespace) -> bool:
-    side = hub.read_config(given.tower / "itm")["vision_config"]["image_size"]
-    draw_ahead(side)
-    name = given.device if given.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return train_sibling(
-        recipe,
-        given.tower,
-        given.out,
-        lessons=Postcards(seed=recipe.seed, resolution=side),
-        tokens=vocabulary(words()),
-        device=torch.device(name),
-        minutes=given.minutes,
-        workers=given.workers,
-        models=given.models,
-    )
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m retrieval.training.sibling", description=__doc__)
-    parser.add_argument("--tower", type=Path, required=True, help="models of the parent: itm/ and tower/")
-    parser.add_argument("--out", type=Path, default=Path("build/postcards-blip2"), help="checkpoint, log and models")
-    parser.add_argument("--models", type=Path, help="where the two folders shall stay; OUT/models unless given")
-    parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on")
-    parser.add_argument("--steps", type=_steps, help="steps of qformer, language and prefix: 4500,1500,9000")
-    parser.add_argument("--seed", type=int, help="of weights, scenes and texts")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw the batches")
-    parser.add_argument("--half", action="store_true", default=None, help="compute in bfloat16")
-    return parser.parse_args(arguments)
-
-
-def _steps(text: str) -> tuple[int, int, int]:
+def read_steps(text: str) -> tuple[int, int, int]:
+    """Read the steps of qformer, language and prefix: three numbers with commas between them."""
     qformer, language, prefix = (int(part) for part in text.split(","))
     return qformer, language, prefix
 
 
+COURSE = Course(
+    name="sibling",
+    about=__doc__,
+    model="postcards-blip2",
+    recipe=SiblingRecipe(),
+    lessons=Postcards,
+    train=train_sibling,
+    steps=read_steps,
+)
+
 if __name__ == "__main__":
-    main_sibling()
+    run_course(COURSE)

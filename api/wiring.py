@@ -172,9 +172,15 @@ class Wiring:
         for name in (*models, self.settings.model):
             # A setting that means nothing is told where it is used.
             with suppress(RetrievalError):
-                if name is not None and name not in here and _is_at_hand(resolve(name, offline=True), role):
+                if name is not None and name not in here and _is_at_hand(self._without_network(name), role):
                     here.append(name)
         return here
+
+    def _without_network(self, name: str) -> Checkpoint:
+        """Find what a model name means; a folder or file is looked into once and not for every request."""
+        if name not in self._checkpoints:
+            self._checkpoints[name] = resolve(name, offline=True)
+        return self._checkpoints[name]
 
     def reranker_of(self, gallery: Gallery, matcher: str | None = None) -> Reranker | None:
         """Load the named matcher for a gallery, else that of the gallery's model; None for a model that has none."""

@@ -248,7 +248,6 @@ class Fed:
     """
 
     name = "golden"
-    unknown: Sequence[str] = ()
 
     def __init__(self, golden: Golden) -> None:
         self.model = golden.model

@@ -16,6 +16,7 @@ from storage.db import Session
 from storage.errors import BadGalleryName, GalleryBusy, GalleryNotFound, LeaseLost, ModelMismatch
 from storage.tables import (
     BlockTable,
+    CalibrationTable,
     EvaluationTable,
     GalleryTable,
     ItemTable,
@@ -168,7 +169,16 @@ def remove(session: Session, gallery_id: int) -> None:
     """Forget a gallery with everything that SQL knows of it; pictures stay where they are."""
     items = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id)
     session.execute(delete(WordsTable).where(WordsTable.item_id.in_(items)))
-    for table in (PairTable, JudgementTable, ItemTable, ShardTable, BlockTable, JobTable, EvaluationTable):
+    for table in (
+        PairTable,
+        JudgementTable,
+        ItemTable,
+        ShardTable,
+        BlockTable,
+        JobTable,
+        EvaluationTable,
+        CalibrationTable,
+    ):
         session.execute(delete(table).where(table.gallery_id == gallery_id))
     session.execute(delete(GalleryTable).where(GalleryTable.id == gallery_id))
 

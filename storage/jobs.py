@@ -14,7 +14,7 @@ def start(session: Session, gallery_id: int, kind: str) -> int:
     """Note that work begins and give the job's id; what still runs by the table was killed."""
     killed = JobTable.gallery_id == gallery_id, JobTable.kind == kind, JobTable.state == "running"
     session.execute(update(JobTable).where(*killed).values(state="killed"))
-    job = JobTable(gallery_id=gallery_id, kind=kind, state="running", report={})
+    job = JobTable(gallery_id=gallery_id, kind=kind, state="running", report={}, started_at=now())
     session.add(job)
     session.flush()
     return job.id

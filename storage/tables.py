@@ -1,11 +1,27 @@
-"""The SQL schema: galleries, items, pairs, judgements, blocks, shards, jobs, evaluations. SQL holds the truth."""
+"""The SQL schema: galleries, items, pairs, judgements, blocks, shards, jobs, evaluations, calibrations.
+
+SQL holds the truth.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, String, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Identity = BigInteger().with_variant(Integer, "sqlite")
@@ -173,17 +189,35 @@ class ShardTable(Table):
 
 
 class JobTable(Table):
-    """A long piece of work and how far it came."""
+    """A long piece of work, from the moment it is asked for, and how far it came.
+
+    `state` is waiting, running, done, failed (with `error`), stopped (a person did) or killed. `request` says what is
+    to be done; a job that a command line runs has none, for no other process goes on with it. `gallery_id` is empty
+    until the job has made its gallery. `done` of `total` steps of `stage` were durable at `progressed_at`. `holder`
+    names the process that runs the job, as a gallery's lease does.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (Index("ix_jobs_state", "state"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Identity, primary_key=True)
-    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    gallery_id: Mapped[int | None] = mapped_column(ForeignKey("galleries.id"), index=True)
+    gallery: Mapped[str | None] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(16))
+    request: Mapped[dict[str, Any] | None]
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    started_at: Mapped[datetime] = mapped_column(default=now)
+    error: Mapped[str | None] = mapped_column(Text)
+    stage: Mapped[str | None] = mapped_column(String(32))
+    done: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
+    total: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
+    stage_started_at: Mapped[datetime | None]
+    progressed_at: Mapped[datetime | None]
+    cancel_wanted: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    holder: Mapped[str | None] = mapped_column(String(128))
+    holder_until: Mapped[datetime | None]
+    created_at: Mapped[datetime | None] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
@@ -199,4 +233,30 @@ class EvaluationTable(Table):
     model: Mapped[str] = mapped_column(String(512))
     settings: Mapped[dict[str, Any]]
     measures: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class CalibrationTable(Table):
+    """How a matcher's logits become match probabilities in one gallery, fitted for one direction of search.
+
+    `fingerprint` is the matcher's: other weights make the fit void. `parameters` are the fit itself, `measured` what
+    was found out about it, by queries that it was not fitted on.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (
+        UniqueConstraint("gallery_id", "matcher", "direction", name="uq_calibrations_gallery_id_matcher_direction"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Identity, primary_key=True)
+    gallery_id: Mapped[int] = mapped_column(ForeignKey("galleries.id"), index=True)
+    matcher: Mapped[str] = mapped_column(String(512))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    direction: Mapped[str] = mapped_column(String(16))
+    revision: Mapped[int] = mapped_column(BigInteger)
+    source: Mapped[str] = mapped_column(String(16))
+    method: Mapped[str] = mapped_column(String(16))
+    parameters: Mapped[dict[str, Any]]
+    measured: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)

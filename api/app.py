@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from api import problems
 from api.deps import Service
+from api.guards import SameSite
 from api.limits import BodyLimit, HeadAsGet
-from api.routes import docs, embed, galleries, health, items, lookup, search
+from api.routes import docs, embed, evaluations, galleries, health, items, jobs, lookup, models, page, pictures, search
 from api.settings import Settings
 
 ABOUT = "Pictures found by what they show: ITC finds candidates, ITM reranks them. Errors are problems (RFC 9457)."
@@ -33,8 +34,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.service = Service(settings)
     app.add_middleware(BodyLimit, limit=settings.upload_bytes)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(SameSite, is_local=settings.is_local, hosts=settings.hosts)
     problems.add_handlers(app)
-    for noun in (galleries, search, lookup, embed, items, health, docs):
+    for noun in (galleries, evaluations, search, lookup, embed, items, pictures, jobs, models, health, docs, page):
         app.include_router(noun.router)
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -24,6 +24,7 @@ from api.library import Sightline
 from api.queues import Queue, call_each
 from api.results import Page
 from api.settings import Settings
+from api.worker import Worker
 
 Result = TypeVar("Result")
 
@@ -65,6 +66,7 @@ class Service:
         self.reads: Queue[Callable[[], Any], Any] = Queue(
             "read", call_each, limit=settings.search_queue, threads=READERS
         )
+        self.worker = Worker(self.sightline)
         self.is_closing = False
         self._warming = Thread(target=self._warm_up, name="warm-up", daemon=True)
 
@@ -77,6 +79,7 @@ class Service:
         for queue in (self.searches, self.reranks, self.reads):
             queue.start()
         self._warming.start()
+        self.worker.start()
 
     async def close(self) -> None:
         """Fail what waits, let what runs end, and return what is open."""
@@ -84,7 +87,8 @@ class Service:
         queues = (self.searches, self.reranks, self.reads)
         for queue in queues:
             queue.close()
-        for ending in (*(queue.join for queue in queues), self._warming.join, self.sightline.close):
+        self.worker.close()
+        for ending in (*(queue.join for queue in queues), self._warming.join, self.worker.join, self.sightline.close):
             await run_in_threadpool(ending)
 
     async def search(self, request: Request, query: TextQuery) -> Page:
@@ -94,6 +98,10 @@ class Service:
     async def rerank(self, request: Request, job: Callable[[], Result]) -> Result:
         """Do what a matcher, captioner or answerer has to do, one after the other."""
         return await _result(request, self.reranks.put(job))
+
+    async def wait(self, request: Request, coming: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for something that is under way already, as long as the client does."""
+        return await _result(request, asyncio.ensure_future(coming))
 
     async def read(self, request: Request, job: Callable[[], Result]) -> Result:
         """Read SQL or files."""
@@ -155,9 +163,9 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def as_response(schema: BaseModel) -> Response:
+def as_response(schema: BaseModel, status: int = 200) -> Response:
     """Write a schema as JSON, once: FastAPI would turn it into dictionaries and validate them again."""
-    return Response(schema.model_dump_json(), media_type="application/json")
+    return Response(schema.model_dump_json(), status, media_type="application/json")
 
 
 async def _result(request: Request, future: asyncio.Future[Result]) -> Result:
@@ -194,9 +202,9 @@ def _with_words(text: str) -> str:
 
 Words = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_with_words)]
 Name = Annotated[str, Path(description="a gallery's name")]
+JobId = Annotated[int, Path(alias="id", description="a job's id")]
 ItemId = Annotated[int, Path(alias="id", description="an item's id")]
-Text = Annotated[Words, Query(description="what the pictures should show", examples=["a yellow boat"])]
-MoreText = Annotated[Words | None, Query(description="what the pictures should show besides", examples=["at night"])]
+Text = Annotated[Words | None, Query(description="what the pictures should show", examples=["a yellow boat"])]
 K = Annotated[int, Query(ge=1, le=MOST_HITS, description="how many hits")]
 Candidates = Annotated[
     int | None,
@@ -223,5 +231,18 @@ Pooled = Annotated[
         description="where pictures have several vectors: how many a first pass by the mean of each hands on, at least "
         "k and candidates; unset, all vectors are searched",
     ),
+]
+Like = Annotated[int | None, Query(ge=1, description="the id of an item whose picture is searched by")]
+SentPicture = Annotated[
+    str | None,
+    Query(pattern="^[0-9a-f]{64}$", description="a picture to search by: what POST /v1/pictures said of it"),
+]
+MinMatch = Annotated[
+    float | None,
+    Query(ge=0, le=1, description="the match probability that hits need; where none has it, nothing matches"),
+]
+TargetPrecision = Annotated[
+    float | None,
+    Query(ge=0, le=1, description="choose min_match by the gallery's calibration so that this share of hits is right"),
 ]
 Rerank = Annotated[bool, Query(description="false leaves the order of the first stage, which is much quicker")]

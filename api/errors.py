@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from indexer import errors as indexing
 from retrieval import errors as retrieval
 from storage import errors as storage
@@ -23,6 +26,18 @@ class Overloaded(Exception):
         super().__init__(f"{limit} requests wait already; try again in a moment")
 
 
+class FolderForbidden(Exception):
+    """A stranger named a server folder that this service must not index."""
+
+    def __init__(self, folder: str, roots: Sequence[Path]) -> None:
+        self.folder, self.roots = folder, tuple(roots)
+        allowed = f"only folders below {' and '.join(map(str, roots))}" if roots else "no folder of its own"
+        super().__init__(
+            f"the folder {folder!r} may not be indexed: this service indexes {allowed} when it is asked over HTTP; "
+            "its keeper names others in SIGHTLINE_FOLDERS. Pictures can be uploaded instead"
+        )
+
+
 class Closing(Exception):
     """The service is shutting down."""
 
@@ -30,13 +45,27 @@ class Closing(Exception):
         super().__init__("the service is shutting down; try again when it is back")
 
 
-DOMAIN = (storage.StorageError, retrieval.RetrievalError, indexing.IndexerError, UsageError, Overloaded, Closing)
+DOMAIN = (
+    storage.StorageError,
+    retrieval.RetrievalError,
+    indexing.IndexerError,
+    UsageError,
+    FolderForbidden,
+    Overloaded,
+    Closing,
+)
 """Every error that is a sentence for the user; anything else is a defect and shows its traceback."""
 
 STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (storage.GalleryNotFound, 404, "name"),
     (storage.ItemNotFound, 404, "id"),
+    (storage.JobNotFound, 404, "id"),
+    (storage.NotContinued, 409, "id"),
+    (storage.QueryPictureGone, 410, "picture"),
+    (storage.DiskFull, 507, None),
+    (storage.BadGalleryName, 422, "name"),
     (storage.GalleryBusy, 409, None),
+    (storage.GalleryAtWork, 409, None),
     (storage.LeaseLost, 409, None),
     (storage.ModelMismatch, 409, "name"),
     (storage.SchemaOutdated, 503, None),
@@ -45,6 +74,10 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (retrieval.EmptyText, 422, "text"),
     (retrieval.NoTexts, 409, "texts"),
     (retrieval.NoPairs, 409, "name"),
+    (retrieval.TooFewHits, 409, "name"),
+    (retrieval.TooFewToCalibrate, 409, "name"),
+    (retrieval.Uncalibrated, 409, "target_precision"),
+    (retrieval.PrecisionOutOfReach, 409, "target_precision"),
     (retrieval.RoleMissing, 409, "name"),
     (retrieval.NotRun, 409, "name"),
     (retrieval.FeaturesMissing, 422, "model"),
@@ -57,7 +90,9 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (indexing.DecodeFailed, 422, "image"),
     (indexing.OriginalMissing, 410, "id"),
     (indexing.OriginalChanged, 410, "id"),
+    (indexing.SourceMissing, 422, "folder"),
     (indexing.IndexerError, 400, None),
+    (FolderForbidden, 403, "folder"),
     (Overloaded, 429, None),
     (Closing, 503, None),
     (UsageError, 422, None),

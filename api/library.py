@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
-from api.doors import bootstrapping, embedding, evaluations, exports, folders, pages, pictures, reviews, training
+from api.doors import (
+    bootstrapping,
+    calibrating,
+    embedding,
+    evaluations,
+    exports,
+    folders,
+    galleries,
+    jobs,
+    pages,
+    pictures,
+    reviews,
+    training,
+)
 from api.doors.embedding import Pictures
 from api.doors.exports import Format
-from api.doors.ranking import Ranking
+from api.doors.ranking import Asked, Ranking
+from api.doors.watching import Watch
 from api.errors import DOMAIN, UsageError
-from api.results import Bootstrapped, Evaluated, Exported, Features, Indexed, ModelRow, Page
+from api.results import (
+    Bootstrapped,
+    Calibration,
+    Evaluated,
+    Exported,
+    Features,
+    GalleryDetail,
+    Indexed,
+    ItemDetail,
+    ModelRow,
+    Page,
+    Uploaded,
+)
 from api.settings import Settings, read_settings
 from api.wiring import Say, Wiring
 from indexer.build import Progress
 from retrieval.features import Kind
 from retrieval.models import hub
-from retrieval.models.checkpoints import CHECKPOINTS
+from retrieval.models.checkpoints import CHECKPOINTS, Role
+from retrieval.search import Read
 from retrieval.training.finetuning.recipe import DEFAULTS, Recipe
 from retrieval.types import Answer
-from storage import galleries, items, schema
+from storage import schema
 from storage.galleries import Gallery, GallerySummary
 from storage.items import Item
+from storage.jobs import Job
 
 
 class Silence:
@@ -67,8 +95,7 @@ class Sightline:
 
     def galleries(self) -> list[GallerySummary]:
         """List all galleries."""
-        with self.wiring.database.reading() as session:
-            return galleries.summaries(session)
+        return galleries.listing(self.wiring)
 
     def gallery(self, name: str) -> Gallery:
         """Find a gallery by name."""
@@ -83,17 +110,20 @@ class Sightline:
         return pictures.gallery_of(self.wiring, picture)
 
     def remove(self, name: str) -> None:
-        """Forget a gallery; the pictures stay where they are."""
-        folders.remove(self.wiring, name)
+        """Forget a gallery, with the pictures that were uploaded into it; those of a folder stay where they are."""
+        galleries.remove(self.wiring, name)
 
     def failed(self, name: str) -> list[Item]:
         """List the files of a gallery that could not be read, with reasons."""
-        with self.wiring.database.reading() as session:
-            return items.failed(session, galleries.by_name(session, name).id)
+        return galleries.failed(self.wiring, name)
 
     def item(self, item_id: int) -> Item:
         """Find a living item."""
         return pictures.item(self.wiring, item_id)
+
+    def describe_item(self, item_id: int) -> ItemDetail:
+        """Find a living item, the gallery it is of, and when it was first seen."""
+        return pictures.item_detail(self.wiring, item_id)
 
     def original(self, item_id: int) -> tuple[Item, BinaryIO]:
         """Open the file of an item's picture, which must be as it was when it was indexed."""
@@ -131,6 +161,8 @@ class Sightline:
         rerank: bool = True,
         matcher: str | None = None,
         pooled: int | None = None,
+        min_match: float | None = None,
+        target_precision: float | None = None,
         model: str | None = None,
         progress: Progress | None = None,
     ) -> Page:
@@ -139,8 +171,12 @@ class Sightline:
         `candidates` is how many hits of the first stage are reranked; the default suits the matcher and the device.
         `matcher` names another model than the gallery's to rerank by. `pooled` items are looked at closely where an
         item has several vectors: a first pass takes the mean of each, which is quicker and may miss some.
+
+        `min_match` shows hits of at least that match probability alone. `target_precision` chooses it by the gallery's
+        calibration, so that this share of the hits shown is right. Where no hit reaches it, the page says that nothing
+        matches, with the best below.
         """
-        ranking = self._ranking(k, candidates, rerank, matcher, pooled)
+        ranking = self._ranking(k, candidates, rerank, matcher, pooled, min_match, target_precision)
         pages.check_query(text, image, matcher)
         gallery = folders.target(self.wiring, target, model=model, progress=progress or Silence())
         return pages.search_page(self.wiring, gallery, text, image, ranking)
@@ -236,21 +272,31 @@ class Sightline:
 
         Pairs that a model wrote count where `synthetic` asks for them. `matcher` and `pooled` are those of `search`.
         """
-        self._ranking(evaluations.LEAST_CANDIDATES, candidates, rerank, matcher, pooled)
+        ranking = self._ranking(evaluations.LEAST_CANDIDATES, candidates, rerank, matcher, pooled)
         watcher = progress or Silence()
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
         return evaluations.evaluate(
-            self.wiring,
-            gallery,
-            candidates=candidates,
-            rerank=rerank,
-            queries=queries,
-            seed=seed,
-            synthetic=synthetic,
-            matcher=matcher,
-            pooled=pooled,
-            progress=watcher,
+            self.wiring, gallery, ranking, queries=queries, seed=seed, synthetic=synthetic, progress=watcher
         )
+
+    def calibrate(
+        self,
+        target: Path | str,
+        *,
+        matcher: str | None = None,
+        queries: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Calibration]:
+        """Hold a gallery's match probabilities against its pairs, and keep the fit: searches use it from then on.
+
+        Without pairs, captions are written for the purpose. `queries` of each direction are asked, 400 unless said
+        otherwise. `matcher` is calibrated in place of the gallery's own.
+        """
+        if matcher is not None:
+            self.wiring.matcher(matcher)
+        watcher = progress or Silence()
+        gallery = folders.target(self.wiring, target, model=None, progress=watcher)
+        return calibrating.calibrate(self.wiring, gallery, matcher=matcher, queries=queries, progress=watcher)
 
     def bootstrap(
         self,
@@ -324,24 +370,31 @@ class Sightline:
 
     # The same for strangers: names of galleries only, never folders
 
-    def search_gallery(
-        self,
-        name: str,
-        text: str | None = None,
-        *,
-        image: Image | bytes | None = None,
-        k: int = 10,
-        candidates: int | None = None,
-        rerank: bool = True,
-        matcher: str | None = None,
-        pooled: int | None = None,
-    ) -> Page:
+    def search_gallery(self, name: str, query: Asked, ranking: Ranking) -> Page:
         """Search as `search` does, but never look at folders, neither for pictures nor for a matcher."""
-        ranking = Ranking(k, candidates, rerank, matcher, pooled)
-        pages.check_query(text, image, matcher)
+        gallery, image = self._asked(name, query, ranking)
+        return pages.search_page(self.wiring, gallery, query.text, image, ranking)
+
+    def search_gallery_steps(self, name: str, query: Asked, ranking: Ranking) -> Iterator[Page | Read]:
+        """Search as `search_gallery` does, and tell of every step; `pages.search_steps` says which."""
+        gallery, image = self._asked(name, query, ranking)
+        return pages.search_steps(self.wiring, gallery, query.text, image, ranking)
+
+    def evaluations(self, name: str) -> list[Evaluated]:
+        """List what was measured of a gallery, the newest first."""
         gallery = self.gallery(name)
-        pages.check_offered(self.wiring, gallery, matcher)
-        return pages.search_page(self.wiring, gallery, text, image, ranking)
+        with self.wiring.database.reading() as session:
+            return evaluations.of_gallery(session, gallery)
+
+    def _asked(self, name: str, query: Asked, ranking: Ranking) -> tuple[Gallery, Image | bytes | None]:
+        pages.check_query(query.text, query.picture, ranking.matcher)
+        gallery = self.gallery(name)
+        pages.check_offered(self.wiring, gallery, ranking.matcher)
+        if isinstance(query.picture, int):
+            return gallery, pictures.in_gallery(self.wiring, query.picture)[1]
+        if isinstance(query.picture, str):
+            return gallery, self.query_picture(query.picture)
+        return gallery, query.picture
 
     def search_batch(
         self, name: str, texts: Sequence[str], ks: Sequence[int], *, pooled: int | None = None
@@ -388,6 +441,84 @@ class Sightline:
         found = embedding.stream(self.wiring, images or None, texts, wanted, model=chosen, progress=Silence())
         return exports.write(found, form, into)
 
+    def texts_of(self, item_id: int, *, k: int = 5) -> Page:
+        """Find the texts of an item's gallery that describe its picture best."""
+        gallery, image = pictures.in_gallery(self.wiring, item_id)
+        return pages.lookup_page(self.wiring, gallery, image, Ranking(k))
+
+    def detail(self, name: str) -> GalleryDetail:
+        """Tell what there is to know of a gallery before it is searched."""
+        return galleries.detail(self.wiring, name)
+
+    def page_of_items(self, name: str, *, after: int = 0, limit: int = 100) -> tuple[list[Item], int | None]:
+        """List pictures of a gallery by id, from behind `after` on; also after which one the next page begins."""
+        return galleries.page_of_items(self.wiring, name, after=after, limit=limit)
+
+    def upload(self, name: str, files: Sequence[tuple[str, bytes]]) -> Uploaded:
+        """Keep pictures (name and content) for a gallery, which need not be there yet."""
+        return galleries.upload(self.wiring, name, files)
+
+    def keep_picture(self, content: bytes) -> tuple[str, tuple[int, int]]:
+        """Keep a picture to search by for a while, and give its digest and its size."""
+        size = pictures.read(self.wiring, content).size
+        return self.wiring.sent.keep(content), size
+
+    def query_picture(self, digest: str) -> bytes:
+        """Give a picture that was sent to search by, or raise QueryPictureGone."""
+        return self.wiring.sent.open(digest)
+
+    def models_at_hand(self, role: Role) -> list[ModelRow]:
+        """List the models that can play a role without a download."""
+        return [ModelRow(checkpoint, cached=True) for checkpoint in galleries.models_at_hand(self.wiring, role)]
+
+    # Jobs: asked for by strangers, done by the worker
+
+    def jobs(self, *, gallery: str | None = None, limit: int = 50) -> list[Job]:
+        """List jobs, the newest first."""
+        return jobs.listing(self.wiring, gallery=gallery, limit=limit)
+
+    def job(self, job_id: int) -> Job:
+        """Find a job."""
+        return jobs.by_id(self.wiring, job_id)
+
+    def cancel_job(self, job_id: int) -> Job:
+        """Stop a job: at once where it waits, after its batch where it runs."""
+        return jobs.cancel(self.wiring, job_id)
+
+    def continue_job(self, job_id: int) -> Job:
+        """Let a job that failed or was stopped wait again."""
+        return jobs.continue_(self.wiring, job_id)
+
+    def enqueue_index(self, name: str, folder: str | None = None, model: str | None = None) -> Job:
+        """Let a folder be indexed into a gallery, or without a folder all that the gallery is made of."""
+        return jobs.enqueue_index(self.wiring, name, folder, model)
+
+    def enqueue_evaluation(
+        self,
+        name: str,
+        *,
+        candidates: int | None = None,
+        queries: int | None = None,
+        seed: int = 0,
+        rerank: bool = True,
+    ) -> Job:
+        """Let a gallery with pairs be measured."""
+        return jobs.enqueue_evaluation(
+            self.wiring, name, candidates=candidates, queries=queries, seed=seed, rerank=rerank
+        )
+
+    def enqueue_calibration(self, name: str) -> Job:
+        """Let the match probabilities of a gallery be calibrated."""
+        return jobs.enqueue_calibration(self.wiring, name)
+
+    def enqueue_demo(self) -> Job | None:
+        """Let the demo's gallery be made where there is no gallery at all."""
+        return jobs.enqueue_demo(self.wiring)
+
+    def do(self, job: Job, watch: Watch) -> None:
+        """Do what a job asks for."""
+        jobs.do(self.wiring, job, watch)
+
     # Service
 
     def check(self) -> None:
@@ -398,7 +529,7 @@ class Sightline:
         """Load a gallery's models and newest snapshot, so that its first query is quick."""
         try:
             if self.gallery(name).model is not None:
-                self.search_gallery(name, "a picture", k=1, candidates=1)
+                self.search_gallery(name, Asked("a picture"), Ranking(1, candidates=1))
         except DOMAIN as error:
             self.wiring.say(f"gallery {name} is not ready: {error}")
 
@@ -419,10 +550,17 @@ class Sightline:
         return embedding.stream(self.wiring, images, several, wanted, model=model, progress=progress or Silence())
 
     def _ranking(
-        self, k: int, candidates: int | None, rerank: bool, matcher: str | None, pooled: int | None = None
+        self,
+        k: int,
+        candidates: int | None,
+        rerank: bool,
+        matcher: str | None,
+        pooled: int | None = None,
+        min_match: float | None = None,
+        target_precision: float | None = None,
     ) -> Ranking:
         """Say how a page is made. What cannot be is told before a folder is indexed for it."""
-        ranking = Ranking(k, candidates, rerank, matcher, pooled)
+        ranking = Ranking(k, candidates, rerank, matcher, pooled, min_match, target_precision)
         if matcher is not None:
             self.wiring.matcher(matcher)
         return ranking

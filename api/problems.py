@@ -27,6 +27,12 @@ def problem(status: int, detail: str, field: str | None = None, headers: Mapping
     return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
 
 
+def problem_of(error: Exception) -> Problem:
+    """Say a domain error as a problem."""
+    status, field = status_of(error)
+    return Problem(title=_title(status), status=status, detail=str(error), field=field)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe in the OpenAPI document which errors a route answers with."""
     return {status: {"model": Problem, "description": _title(status)} for status in statuses}
@@ -103,5 +109,7 @@ def _sentence(fault: Any) -> str:
 
 def _field(fault: Any) -> str:
     """Name the part of the request: a parameter or a key of the body; `body` where that cannot be read at all."""
+    if fault["type"].startswith("union_tag"):
+        return str(fault["ctx"]["discriminator"]).strip("'")
     place = [part for part in fault["loc"] if isinstance(part, str)]
     return place[-1]

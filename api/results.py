@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from indexer.build import Report
-from retrieval.evaluation.run import Direction
+from retrieval.evaluation.calibrating import Threshold
+from retrieval.evaluation.measures import Bin, RecallCurve
 from retrieval.features import Kind
 from retrieval.models.checkpoints import Checkpoint
 from retrieval.types import Float32, Hit
+from storage.calibrations import Calibration as Stored
+from storage.galleries import Gallery, GallerySummary
+from storage.items import Item
+from storage.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,65 @@ class Indexed:
     report: Report
 
 
+PAIRS, CAPTIONS = "pairs", "captions"
+"""What a calibration was fitted on: the gallery's pairs, or captions that a model wrote."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a gallery's match probabilities in one direction of search.
+
+    Errors are expected calibration errors in [0, 1], measured on queries that the fit had not seen, each asked of the
+    gallery as it is and without what is right: `error` over all `hits`, `first_error` over the first ones of pages, and
+    the same of the softmax as it comes. `is_current` says that nothing was indexed since.
+    """
+
+    matcher: str
+    direction: str
+    source: str
+    method: str
+    revision: int
+    is_current: bool
+    created_at: datetime
+    queries: int
+    hits: int
+    error: float
+    first_error: float
+    softmax_error: float
+    softmax_first_error: float
+    bins: tuple[Bin, ...]
+    thresholds: tuple[Threshold, ...]
+
+    @classmethod
+    def of(cls, stored: Stored, gallery: Gallery) -> Calibration:
+        """Read a stored fit of a gallery."""
+        return cls(
+            matcher=stored.matcher,
+            direction=stored.direction,
+            source=stored.source,
+            method=stored.method,
+            revision=stored.revision,
+            is_current=stored.revision == gallery.revision,
+            created_at=stored.created_at,
+            **cls.measured(stored.measured),
+        )
+
+    @staticmethod
+    def measured(found: dict[str, Any]) -> dict[str, Any]:
+        """Read what was measured of a fit."""
+        bins = tuple(Bin(**one) for one in found["bins"])
+        thresholds = tuple(Threshold(**one) for one in found["thresholds"])
+        return {**found, "bins": bins, "thresholds": thresholds}
+
+
 @dataclass(frozen=True)
 class Page:
     """Hits and how they were found: `stages` is "itc+itm", "itc" or "names" (full-text search, without scores).
 
     `model` found the candidates, `matcher` is the model that reranked them: the same unless another was asked for,
-    None without reranking.
+    None without reranking. `calibration` says what its match probabilities are worth; None is the softmax as it comes.
+    Hits reach the `threshold`, where one was asked for. Where none does, nothing matches, and `best_below` is the best
+    of what was found.
     """
 
     gallery: str | None
@@ -37,6 +97,10 @@ class Page:
     stages: str
     unknown_words: tuple[str, ...]
     hits: tuple[Hit, ...]
+    calibration: Calibration | None = None
+    threshold: float | None = None
+    nothing_matches: bool = False
+    best_below: Hit | None = None
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -79,6 +143,18 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class MeasuredDirection:
+    """One direction of an evaluation; what an older version did not measure is None."""
+
+    name: str
+    queries: int | None
+    before: dict[str, float]
+    after: dict[str, float] | None
+    curve: RecallCurve | None
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """A stored evaluation: recall in both directions, before and after reranking by `matcher`, if there was any.
 
@@ -92,7 +168,8 @@ class Evaluated:
     revision: int
     candidates: int
     pooled: int | None
-    directions: tuple[Direction, ...]
+    directions: tuple[MeasuredDirection, ...]
+    created_at: datetime
 
 
 BELIEVED, REJECTED, DOUBTED, TRUSTED = "believed", "rejected", "doubted", "trusted"
@@ -144,6 +221,42 @@ class Bootstrapped:
     def review(self) -> list[ReviewRow]:
         """The rows that a person may want to look at: doubted pairs, then captions, the least likely match first."""
         return [*self.of_kind(DOUBTED), *self.of_kind(BELIEVED, REJECTED)]
+
+
+@dataclass(frozen=True)
+class GalleryDetail:
+    """What there is to know of a gallery before anybody searches it.
+
+    `examples` are queries to begin with. `matcher`, `captioner` and `answerer` name who does that for its pictures,
+    None where nobody can. `candidates` is how many are reranked unless the user says. `jobs` wait or run.
+    """
+
+    summary: GallerySummary
+    examples: tuple[str, ...]
+    matcher: str | None
+    captioner: str | None
+    answerer: str | None
+    pairs: int
+    candidates: int
+    jobs: tuple[Job, ...]
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class ItemDetail:
+    """An item, the gallery it is of, and when it was first seen."""
+
+    item: Item
+    gallery: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """How many files were kept, and those that were not, with reasons."""
+
+    stored: int
+    skipped: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.results import Evaluated, Indexed, ModelRow, Page
+from api.results import (
+    Calibration,
+    Evaluated,
+    GalleryDetail,
+    Indexed,
+    ItemDetail,
+    MeasuredDirection,
+    ModelRow,
+    Page,
+    Uploaded,
+)
+from indexer.uri import shown
 from retrieval.models.checkpoints import Checkpoint, Released
+from retrieval.search import Read
 from retrieval.types import Answer
 from storage.galleries import GallerySummary
 from storage.items import Item
+from storage.jobs import Job
 
 
 class HitOut(BaseModel):
@@ -24,9 +38,76 @@ class HitOut(BaseModel):
     itc_similarity: float | None = Field(description="cosine of the ITC embeddings, -1 to 1")
     itc_rank: int | None
     itm_logit: float | None = Field(description="match logit of the ITM head")
-    match_probability: float | None = Field(description="softmax of the two ITM logits, 0 to 1; not calibrated")
+    match_probability: float | None = Field(
+        description="how likely the hit is right, 0 to 1, by the page's calibration; else the softmax of the ITM head"
+    )
     text: str | None = None
     stale: bool = Field(False, description="the picture is missing or changed since it was indexed")
+
+
+class CalibrationOut(BaseModel):
+    """What match probabilities are worth: expected calibration errors on queries that the fit had not seen, 0 to 1.
+
+    Each query was asked of the gallery as it is, and of the gallery without what is right.
+    """
+
+    matcher: str
+    direction: Literal["text->image", "image->text"]
+    source: Literal["pairs", "captions"] = Field(description="captions: a model wrote them, the gallery has no pairs")
+    method: Literal["softmax", "temperature", "isotonic"] = Field(
+        description="softmax: measured, and no fit was better beyond doubt"
+    )
+    queries: int
+    hits: int
+    ece: float = Field(description="over all hits")
+    ece_first: float = Field(description="over the first hits of pages")
+    ece_uncalibrated: float = Field(description="over all hits, of the softmax as it comes")
+    ece_first_uncalibrated: float
+    revision: int
+    is_current: bool = Field(description="false: the gallery was indexed since")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, one: Calibration) -> Self:
+        """Shape a calibration."""
+        return cls(**cls.values(one))
+
+    @staticmethod
+    def values(one: Calibration) -> dict[str, Any]:
+        """Name a calibration's facts as they travel."""
+        errors = {"error": "ece", "first_error": "ece_first", "softmax_error": "ece_uncalibrated"}
+        errors["softmax_first_error"] = "ece_first_uncalibrated"
+        return {errors.get(name, name): value for name, value in vars(one).items()}
+
+
+class BinOut(BaseModel):
+    """First hits of similar match probability: its mean, the share that was right, and their number."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+class ThresholdOut(BaseModel):
+    """What is gained by showing only hits from a match probability on."""
+
+    threshold: float
+    precision: float = Field(description="share of right hits among those shown")
+    recall: float = Field(description="share of right hits that are shown")
+
+
+class CalibrationDetailOut(CalibrationOut):
+    """A calibration with its reliability diagram and its thresholds."""
+
+    bins: list[BinOut]
+    precisions: list[ThresholdOut]
+
+    @staticmethod
+    def values(one: Calibration) -> dict[str, Any]:
+        """Name a calibration's facts as they travel."""
+        found = CalibrationOut.values(one)
+        bins = [BinOut(**vars(part)) for part in one.bins]
+        return {**found, "bins": bins, "precisions": [ThresholdOut(**vars(part)) for part in one.thresholds]}
 
 
 class PageOut(BaseModel):
@@ -39,13 +120,63 @@ class PageOut(BaseModel):
     stages: Literal["itc+itm", "itc", "names"] = Field(description="names: full-text search of names and captions")
     unknown_words: list[str] = Field(description="words of the query that the model does not know")
     hits: list[HitOut]
+    calibration: CalibrationOut | None = Field(
+        None, description="null: match probabilities are the ITM head's softmax, held against nothing"
+    )
+    threshold: float | None = Field(None, description="the match probability that was asked of hits")
+    nothing_matches: bool = Field(False, description="no hit reaches the threshold")
+    best_below: HitOut | None = Field(None, description="where nothing matches, the best of what was found")
 
     @classmethod
     def of(cls, page: Page) -> PageOut:
         """Shape a page."""
         # vars and not asdict, which copies every hit twice: 0.19 ms for a page of ten before, 0.02 ms after.
-        hits = [HitOut(**vars(hit)) for hit in page.hits]
-        return cls(**{**vars(page), "unknown_words": list(page.unknown_words), "hits": hits})
+        return cls(
+            gallery=page.gallery,
+            model=page.model,
+            matcher=page.matcher,
+            revision=page.revision,
+            stages=page.stages,  # type: ignore[arg-type]
+            unknown_words=list(page.unknown_words),
+            hits=[HitOut(**vars(hit)) for hit in page.hits],
+            calibration=None if page.calibration is None else CalibrationOut.of(page.calibration),
+            threshold=page.threshold,
+            nothing_matches=page.nothing_matches,
+            best_below=None if page.best_below is None else HitOut(**vars(page.best_below)),
+        )
+
+
+class JudgedOut(BaseModel):
+    """A candidate that the matcher has just read; `score` is what the final order goes by."""
+
+    id: int
+    score: float | None
+    itm_logit: float | None
+    match_probability: float | None
+    stale: bool
+
+
+class ReadOut(BaseModel):
+    """A batch of candidates that the matcher has read: `done` of `total` are."""
+
+    done: int
+    total: int
+    hits: list[JudgedOut]
+
+    @classmethod
+    def of(cls, step: Read) -> ReadOut:
+        """Shape a step of reranking."""
+        hits = [
+            JudgedOut(
+                id=one.candidate.item_id,
+                score=one.score,
+                itm_logit=one.logit,
+                match_probability=one.match_probability,
+                stale=one.stale,
+            )
+            for one in step.judged
+        ]
+        return cls(done=step.done, total=step.total, hits=hits)
 
 
 class GalleryOut(BaseModel):
@@ -65,6 +196,59 @@ class GalleryOut(BaseModel):
         return cls(**{**asdict(summary), "sources": list(summary.sources)})
 
 
+class JobOut(BaseModel):
+    """A long piece of work: `done` of `total` steps of `stage` are durable."""
+
+    id: int
+    kind: str = Field(description="index, evaluate, calibrate, demo or bootstrap")
+    gallery: str | None
+    state: Literal["waiting", "running", "done", "failed", "stopped", "killed"]
+    request: dict[str, Any] | None = Field(description="what was asked for; null where a command line began the job")
+    stage: str | None = Field(description="what the steps are: pictures, texts, queries and so on")
+    done: int
+    total: int
+    rate: float | None = Field(description="steps per second in this stage so far")
+    seconds_left: float | None = Field(description="how long the rest of this stage takes at this rate")
+    error: str | None = Field(description="why a job failed")
+    report: dict[str, Any] = Field(description="what was found and done so far")
+    cancel_wanted: bool
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobOut:
+        """Shape a job."""
+        return cls(**{name: getattr(job, name) for name in cls.model_fields})
+
+
+class GalleryDetailOut(GalleryOut):
+    """A gallery and what there is to know before it is searched."""
+
+    examples: list[str] = Field(description="queries to begin with")
+    matcher: str | None = Field(description="the model that reranks; null: nobody can")
+    captioner: str | None = Field(description="the model that describes pictures; null: nobody can")
+    answerer: str | None = Field(description="the model that answers questions; null: nobody can")
+    pairs: int = Field(description="how often a given text is known to describe a picture")
+    candidates: int = Field(description="how many hits of the first stage are reranked unless a query says")
+    calibration: CalibrationDetailOut | None = Field(
+        description="what match probabilities of a search for pictures are worth; null: they are not calibrated"
+    )
+    jobs: list[JobOut] = Field(description="those that wait or run")
+
+    @classmethod
+    def of_detail(cls, detail: GalleryDetail) -> GalleryDetailOut:
+        """Shape what is known of a gallery."""
+        known = {name: getattr(detail, name) for name in ("matcher", "captioner", "answerer", "pairs", "candidates")}
+        return cls(
+            **GalleryOut.of(detail.summary).model_dump(),
+            **known,
+            examples=list(detail.examples),
+            calibration=None if detail.calibration is None else CalibrationDetailOut.of(detail.calibration),
+            jobs=[JobOut.of(job) for job in detail.jobs],
+        )
+
+
 class FailedOut(BaseModel):
     """A file that could not be read."""
 
@@ -77,22 +261,72 @@ class FailedOut(BaseModel):
         return cls(uri=item.uri, reason=item.reason)
 
 
+class ItemRowOut(BaseModel):
+    """A picture of a gallery."""
+
+    id: int
+    uri: str
+    name: str = Field(description="the file's name below the folder that was indexed, as a person reads it")
+    width: int | None
+    height: int | None
+
+    @classmethod
+    def of(cls, item: Item) -> ItemRowOut:
+        """Shape an item."""
+        return cls(id=item.id, uri=item.uri, name=shown(item.uri, item.source), width=item.width, height=item.height)
+
+
+class ItemsOut(BaseModel):
+    """Some pictures of a gallery, by id."""
+
+    items: list[ItemRowOut]
+    next: int | None = Field(description="give it as `after` for the next page; null: this is the last")
+
+
+class UploadedOut(BaseModel):
+    """What became of files that were sent."""
+
+    stored: int
+    skipped: list[FailedOut]
+
+    @classmethod
+    def of(cls, uploaded: Uploaded) -> UploadedOut:
+        """Shape the outcome of an upload."""
+        skipped = [FailedOut(uri=uri, reason=reason) for uri, reason in uploaded.skipped]
+        return cls(stored=uploaded.stored, skipped=skipped)
+
+
+class PictureOut(BaseModel):
+    """A picture that was sent to search by; it is kept for a while."""
+
+    picture: str = Field(description="the SHA-256 of its bytes: the parameter `picture` of a search")
+    width: int
+    height: int
+
+
 class ItemOut(BaseModel):
     """An item and what is known of it."""
 
     id: int
     kind: str
     uri: str
+    name: str = Field(description="the file's name below the folder that was indexed, as a person reads it")
+    source: str = Field(description="the folder that was indexed, or the model that wrote the text")
+    gallery: str
     size: int | None
     width: int | None
     height: int | None
     content_hash: str | None
     text: str | None
+    created_at: datetime = Field(description="when it was first seen")
 
     @classmethod
-    def of(cls, item: Item) -> ItemOut:
+    def of(cls, detail: ItemDetail) -> ItemOut:
         """Shape an item."""
-        return cls(**{name: getattr(item, name) for name in cls.model_fields})
+        item = detail.item
+        named = {name: getattr(item, name) for name in cls.model_fields if hasattr(item, name)}
+        more = {"name": shown(item.uri, item.source), "gallery": detail.gallery, "created_at": detail.created_at}
+        return cls(**named | more)
 
 
 class AnswerOut(BaseModel):
@@ -152,13 +386,35 @@ class IndexedOut(BaseModel):
         return cls(gallery=indexed.gallery, model=indexed.model, revision=indexed.revision, **report)
 
 
+class RecallCurveOut(BaseModel):
+    """Recall at growing depths."""
+
+    k: list[int]
+    before: list[float]
+    after: list[float] | None
+
+
 class DirectionOut(BaseModel):
-    """Recall of one direction, before and after reranking."""
+    """Recall of one direction, before and after reranking, and what its match probabilities are worth."""
 
     name: str
-    queries: int
+    queries: int | None
     before: dict[str, float]
     after: dict[str, float] | None
+    curve: RecallCurveOut | None
+    calibration: CalibrationDetailOut | None = Field(description="null without reranking, or where hits were too few")
+
+    @classmethod
+    def of(cls, one: MeasuredDirection) -> DirectionOut:
+        """Shape a direction."""
+        return cls(
+            name=one.name,
+            queries=one.queries,
+            before=one.before,
+            after=one.after,
+            curve=None if one.curve is None else RecallCurveOut(**asdict(one.curve)),
+            calibration=None if one.calibration is None else CalibrationDetailOut.of(one.calibration),
+        )
 
 
 class EvaluatedOut(BaseModel):
@@ -172,11 +428,12 @@ class EvaluatedOut(BaseModel):
     candidates: int
     pooled: int | None = Field(description="items that a first pass by one vector each handed on; null without one")
     directions: list[DirectionOut]
+    created_at: datetime
 
     @classmethod
     def of(cls, evaluated: Evaluated) -> EvaluatedOut:
         """Shape an evaluation."""
-        return cls(**asdict(evaluated))
+        return cls(**{**vars(evaluated), "directions": [DirectionOut.of(one) for one in evaluated.directions]})
 
 
 def sources(checkpoint: Checkpoint) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api.errors import UsageError
 
@@ -38,6 +40,13 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     upload_bytes: int = Field(default=20 << 20, gt=0)
     """The largest request body."""
+    folders: Annotated[tuple[Path, ...] | None, NoDecode] = None
+    """Server folders that may be indexed over HTTP, with all below them; unset, any where only this machine can ask."""
+    hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of this service besides addresses and localhost, where it listens on this machine only (a proxy's)."""
+    sent_bytes: int = Field(default=256 << 20, ge=0)
+    sent_pictures: int = Field(default=2000, gt=0)
+    """How many pictures that were sent to search by are kept, and how large they may be together."""
     search_queue: int = Field(default=512, gt=0)
     """First-stage queries that may wait; more get 429."""
     rerank_queue: int = Field(default=32, gt=0)
@@ -48,10 +57,44 @@ class Settings(BaseSettings):
     def _expand(cls, home: Path) -> Path:
         return home.expanduser()
 
+    @field_validator("folders", mode="before")
+    @classmethod
+    def _split_folders(cls, folders: object) -> object:
+        if not isinstance(folders, str):
+            return folders
+        return tuple(Path(one).expanduser().absolute() for one in folders.split(os.pathsep) if one)
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, hosts: object) -> object:
+        return tuple(hosts.lower().replace(",", " ").split()) if isinstance(hosts, str) else hosts
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can ask: the service listens on a loopback address."""
+        return is_loopback(self.host)
+
+    @property
+    def allowed_folders(self) -> tuple[Path, ...]:
+        """The folders below which a stranger may name one to be indexed."""
+        if self.folders is not None:
+            return self.folders
+        return (Path("/"),) if self.is_local else ()
+
     @property
     def database(self) -> str:
         """The address of the database."""
         return self.database_url or f"sqlite:///{self.home / 'sightline.db'}"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address, without brackets, means this machine and nothing else."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def read_settings() -> Settings:

@@ -64,6 +64,26 @@ async def read_uploads(request: Request) -> Uploads:
         raise _unreadable(error) from error
 
 
+async def read_files(request: Request) -> list[tuple[str, bytes]]:
+    """Read a form of files `image`, each with its name, which may have folders before it."""
+    if content_type(request) != FORM:
+        raise UsageError("image", f"send pictures as {FORM}, files `image`, each with its name")
+    try:
+        async with request.form(max_files=MOST_PICTURES, max_fields=0) as form:
+            return [await _named_file(name, part) for name, part in form.multi_items()]
+    except HTTPException as error:
+        raise _unreadable(error) from error
+
+
+def files_schema() -> dict[str, Any]:
+    """Describe a form of named files in the OpenAPI document."""
+    file = {"type": "string", "format": "binary"}
+    description = "picture files; their names may have folders before them, as in beach/1.jpg"
+    files = {"type": "array", "items": file, "maxItems": MOST_PICTURES, "description": description}
+    form = {"type": "object", "properties": {"image": files}, "required": ["image"]}
+    return {"requestBody": {"required": True, "content": {FORM: {"schema": form}}}}
+
+
 def content_type(request: Request) -> str:
     """Give the type of a body without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -84,6 +104,12 @@ async def _read_form(request: Request, fields: tuple[str, ...]) -> Upload:
             return await _sort_parts(form, fields)
     except HTTPException as error:
         raise _unreadable(error) from error
+
+
+async def _named_file(name: str, part: UploadFile | str) -> tuple[str, bytes]:
+    if isinstance(part, str) or name != "image":
+        raise UsageError(name, f"the form has a part {name!r}; it takes files `image` only")
+    return part.filename or "", await part.read()
 
 
 async def _sort_many(form: FormData) -> Uploads:

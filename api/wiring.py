@@ -30,7 +30,9 @@ from storage.db import Database
 from storage.errors import ModelMismatch
 from storage.galleries import Gallery
 from storage.items import Item
+from storage.sent import SentPictures
 from storage.snapshots import Snapshots
+from storage.uploads import Uploads
 from storage.vectors.faiss_shards import FaissStore
 
 Say = Callable[[str], None]
@@ -57,11 +59,15 @@ class Originals:
             return False
         return True
 
-    def open(self, item: Item) -> Image:
-        """Decode the item's picture."""
+    def open(self, item: Item, *, least_side: int | None = None) -> Image:
+        """Decode the item's picture, with fewer pixels where `least_side` is enough."""
         try:
             return open_original(
-                item.uri, size=item.size or 0, mtime_ns=item.mtime_ns or 0, pixel_limit=self._pixel_limit
+                item.uri,
+                size=item.size or 0,
+                mtime_ns=item.mtime_ns or 0,
+                pixel_limit=self._pixel_limit,
+                least_side=least_side,
             )
         except (OriginalMissing, OriginalChanged, DecodeFailed) as error:
             raise PictureGone(item.uri, error.reason) from error
@@ -97,6 +103,17 @@ class Wiring:
     def blobs(self) -> Blobs:
         """The blob store."""
         return Blobs(self.settings.home / "blobs")
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """The pictures that galleries were sent."""
+        return Uploads(self.settings.home / "uploads")
+
+    @cached_property
+    def sent(self) -> SentPictures:
+        """The pictures that were sent to search by."""
+        most_bytes, most_pictures = self.settings.sent_bytes, self.settings.sent_pictures
+        return SentPictures(self.settings.home / "sent", most_bytes=most_bytes, most_pictures=most_pictures)
 
     @cached_property
     def originals(self) -> Originals:
@@ -161,13 +178,14 @@ class Wiring:
 
         The server's own are the gallery's model and the one of new galleries, whatever they are.
         """
-        return self._at_hand("matcher", [gallery.model])
+        return self.at_hand("matcher", [gallery.model])
 
     def encoders_at_hand(self, models: Iterable[str]) -> list[str]:
         """Name the encoders that can be loaded without a download: of the table, of `models`, and the server's."""
-        return [name for name in self._at_hand("encoder", models) if self.checkpoint(name).source is not None]
+        return [name for name in self.at_hand("encoder", models) if self.checkpoint(name).source is not None]
 
-    def _at_hand(self, role: Role, models: Iterable[str | None]) -> list[str]:
+    def at_hand(self, role: Role, models: Iterable[str | None]) -> list[str]:
+        """Name the models that can play a role without a download: of the table, of `models`, and the server's."""
         here = [name for name, row in CHECKPOINTS.items() if _is_at_hand(row, role)]
         for name in (*models, self.settings.model):
             # A setting that means nothing is told where it is used.

@@ -9,6 +9,8 @@ import stat
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
@@ -58,18 +60,25 @@ Image.init()
 PICTURE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
-def decode(path: Path, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+def decode(path: Path, *, pixel_limit: int = PIXEL_LIMIT, least_side: int | None = None) -> Image.Image:
     """Read a file as an upright RGB picture in sRGB on white, its first frame where it has many.
 
-    Every failure, an unreadable file included, is `DecodeFailed`.
+    Every failure, an unreadable file included, is `DecodeFailed`. A JPEG that is wanted for a small picture only may be
+    given with fewer pixels, but not with a side below `least_side`: that takes half the time.
     """
     with open_file(path) as file:
-        return _decode(file, pixel_limit)
+        return _decode(file, pixel_limit, least_side)
 
 
 def decode_bytes(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     """Read the content of a file as `decode` reads the file."""
-    return _decode(BytesIO(data), pixel_limit)
+    return _decode(BytesIO(data), pixel_limit, None)
+
+
+def check_bytes(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> None:
+    """Raise DecodeFailed for the content of a file that is no picture by its beginning; nothing is decoded."""
+    with _opened(BytesIO(data), pixel_limit):
+        pass
 
 
 def content_hash(path: Path) -> str:
@@ -84,8 +93,9 @@ def content_hash(path: Path) -> str:
 def thumbnail(image: Image.Image, *, side: int = 320, max_bytes: int = 20_000) -> bytes:
     """Shrink an RGB picture to fit a square and write it as JPEG, at the best quality that stays under `max_bytes`."""
     while True:
-        small = image.copy()
-        small.thumbnail((side, side), Image.Resampling.LANCZOS)
+        scale = min(1.0, side / max(image.size))
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         for quality in (82, 70, 55, 40, 25):
             file = BytesIO()
             small.save(file, "JPEG", quality=quality, optimize=True)
@@ -113,7 +123,17 @@ def _open_without_waiting(path: str, flags: int) -> int:
 # --- decoding
 
 
-def _decode(file: BufferedReader | BytesIO, pixel_limit: int) -> Image.Image:
+def _decode(file: BufferedReader | BytesIO, pixel_limit: int, least_side: int | None) -> Image.Image:
+    with _opened(file, pixel_limit) as image:
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))  # for JPEG; other formats have nothing of the kind
+        image.load()
+        return as_seen(image)
+
+
+@contextmanager
+def _opened(file: BufferedReader | BytesIO, pixel_limit: int) -> Iterator[Image.Image]:
+    """Open a picture of a size that we read; whatever is wrong with it, now or on reading it, is DecodeFailed."""
     _quiet_pillow()
     _let_pillow_open(pixel_limit)
     head = b""
@@ -124,8 +144,7 @@ def _decode(file: BufferedReader | BytesIO, pixel_limit: int) -> Image.Image:
         file.seek(0)
         with Image.open(file, formats=FORMATS) as image:
             _check_size(image.size, pixel_limit)
-            image.load()
-            return as_seen(image)
+            yield image
     except DecodeFailed:
         raise
     except Image.DecompressionBombError as error:

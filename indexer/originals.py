@@ -14,13 +14,15 @@ LATEST = (1 << 63) - 1
 """Databases hold 64-bit integers: nanoseconds up to the year 2262."""
 
 
-def open_original(uri: str, *, size: int, mtime_ns: int, pixel_limit: int = PIXEL_LIMIT) -> Image:
-    """Decode the file behind an item; raises where it is missing, was changed, or cannot be decoded.
+def open_original(
+    uri: str, *, size: int, mtime_ns: int, pixel_limit: int = PIXEL_LIMIT, least_side: int | None = None
+) -> Image:
+    """Decode the file behind an item as `decode` does; raises where it is missing, was changed, or cannot be decoded.
 
     Size and date are looked at again after decoding, so that a file written to meanwhile is not mistaken for the old.
     """
     check_unchanged(uri, size=size, mtime_ns=mtime_ns)
-    image = decode(from_uri(uri), pixel_limit=pixel_limit)
+    image = decode(from_uri(uri), pixel_limit=pixel_limit, least_side=least_side)
     check_unchanged(uri, size=size, mtime_ns=mtime_ns)
     return image
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 # The escape sign itself, everything that could break a line (C0, DEL, C1, the two Unicode separators), and the
 # surrogates that stand for bytes which are not UTF-8.
@@ -25,6 +25,11 @@ def to_uri(path: bytes | str | os.PathLike[str] | os.PathLike[bytes]) -> str:
 def from_uri(uri: str) -> Path:
     """Give the path that `to_uri` wrote."""
     return Path(os.fsdecode(unquote_to_bytes(uri)))
+
+
+def shown(uri: str, source: str = "") -> str:
+    """Give the name that a person reads: the part below the source, whatever is no UTF-8 replaced."""
+    return unquote(uri.removeprefix(source).lstrip("/") if source else uri, errors="replace")
 
 
 def _percent(match: re.Match[str]) -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retrieval.calibration import probability
 from retrieval.errors import PictureGone
 from retrieval.models.roles import Captioner, Matcher
 from retrieval.pictures import Pictures
-from retrieval.rerank import match_probability
+from retrieval.rerank import margin_of
 from retrieval.texts import has_words
 from retrieval.types import UInt8
 from storage.items import Item
@@ -69,7 +70,7 @@ def judge(batch: Sequence[Seen], captioner: Captioner, matcher: Matcher) -> list
     if readable:
         tokens = matcher.image_tokens(np.stack([one.to_match for one in batch]))
         logits = matcher.match(tokens, [said[row][1] for row in readable], pairs)
-        probabilities |= {row: match_probability(pair) for row, pair in zip(readable, logits, strict=True)}
+        probabilities |= {row: probability(None, margin_of(pair)) for row, pair in zip(readable, logits, strict=True)}
     return [
         Claim(batch[place].subject.item.id, text, is_written, probabilities[row])
         for row, (place, text, is_written) in enumerate(said)

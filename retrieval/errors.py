@@ -242,6 +242,49 @@ class TrainingDiverged(RetrievalError):
         super().__init__(f"training diverged in epoch {epoch}, step {step} ({losses}): lower the rate")
 
 
+class TooFewHits(RetrievalError):
+    """A calibration needs right hits and wrong ones."""
+
+    def __init__(self, right: int, wrong: int, least: int) -> None:
+        self.right, self.wrong, self.least = right, wrong, least
+        super().__init__(
+            f"a calibration needs at least {least} right hits and {least} wrong ones; there were {right} and {wrong}: "
+            "ask more queries, or give the gallery more pictures with pairs"
+        )
+
+
+class TooFewToCalibrate(RetrievalError):
+    """The pages of a gallery's queries hold too few right hits, or too few wrong ones."""
+
+    def __init__(self, gallery: str) -> None:
+        self.gallery = gallery
+        super().__init__(
+            f"gallery {gallery!r} cannot be calibrated: its queries found too few right hits, or too few wrong ones; "
+            "give it more pictures with pairs"
+        )
+
+
+class Uncalibrated(RetrievalError):
+    """A precision was asked for of match probabilities that nobody has held against the truth."""
+
+    def __init__(self, gallery: str, matcher: str) -> None:
+        self.gallery, self.matcher = gallery, matcher
+        super().__init__(
+            f"the match probabilities of {matcher} in gallery {gallery!r} are not calibrated: "
+            f"run `sightline calibrate {gallery}`, or give min_match in place of target_precision"
+        )
+
+
+class PrecisionOutOfReach(RetrievalError):
+    """No threshold gave that precision."""
+
+    def __init__(self, gallery: str, wanted: float, best: float) -> None:
+        self.gallery, self.wanted, self.best = gallery, wanted, best
+        super().__init__(
+            f"target_precision is {wanted:g}; the best that any threshold gave in gallery {gallery!r} is {best:.3f}"
+        )
+
+
 def _first(keys: Sequence[str], *, count: int = 5) -> str:
     more = f" and {len(keys) - count} more" if len(keys) > count else ""
     return ", ".join(keys[:count]) + more

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
+from retrieval.calibration import Curve, probability
 from retrieval.models.checkpoints import Scoring
 from retrieval.models.roles import Matcher
 from retrieval.pictures import ImageTokens
@@ -17,22 +18,27 @@ from storage.items import Item
 
 @dataclass(frozen=True)
 class Reranker:
-    """A matcher, where it gets image tokens from, and how its logit becomes the score that orders a page."""
+    """A matcher, where it gets image tokens from, and how its logit becomes the score that orders a page.
+
+    `curve` makes match probabilities of its margins; None is the softmax, as it comes.
+    """
 
     matcher: Matcher
     tokens: ImageTokens
     scoring: Scoring
+    curve: Curve | None = None
 
 
 @dataclass(frozen=True)
 class Judged:
     """A candidate and what the matcher said of it: None where it was not asked or could not see the picture.
 
-    `score` is what judged candidates are ordered by.
+    `margin` is how far the match logit lies above the other one. `score` is what judged candidates are ordered by.
     """
 
     candidate: Candidate
     logit: float | None = None
+    margin: float | None = None
     match_probability: float | None = None
     score: float | None = None
     stale: bool = False
@@ -47,12 +53,21 @@ def rerank_images(
     text: str, candidates: Sequence[Candidate], items: Mapping[int, Item], reranker: Reranker
 ) -> list[Judged]:
     """Order images by how well the ITM head thinks they match a text; stale ones keep null scores and come last."""
-    logits: dict[int, Float32] = {}
-    wanted = [items[candidate.item_id] for candidate in candidates if candidate.item_id in items]
+    return order(list(chain.from_iterable(judge_images(text, candidates, items, reranker))))
+
+
+def judge_images(
+    text: str, candidates: Sequence[Candidate], items: Mapping[int, Item], reranker: Reranker
+) -> Iterator[list[Judged]]:
+    """Let the ITM head read each image together with a text, batch by batch as they are done; stale ones come last."""
+    by_id = {candidate.item_id: candidate for candidate in candidates}
+    wanted = [items[item_id] for item_id in by_id if item_id in items]
     for some, stack in reranker.tokens.of(wanted):
         pairs = np.stack([np.arange(len(some)), np.zeros(len(some), dtype=np.int64)], axis=1)
-        logits.update(zip((item.id for item in some), reranker.matcher.match(stack, [text], pairs), strict=True))
-    return order([_judge(candidate, logits.get(candidate.item_id), reranker.scoring) for candidate in candidates])
+        logits = reranker.matcher.match(stack, [text], pairs)
+        yield [_judge(by_id.pop(item.id), pair, reranker) for item, pair in zip(some, logits, strict=True)]
+    if by_id:
+        yield [Judged(candidate, stale=True) for candidate in by_id.values()]
 
 
 def rerank_texts(
@@ -64,7 +79,7 @@ def rerank_texts(
     asked = [texts[candidate.item_id] for candidate in candidates]
     pairs = np.stack([np.zeros(len(asked), dtype=np.int64), np.arange(len(asked))], axis=1)
     logits = reranker.matcher.match(tokens, asked, pairs)
-    return order([_judge(one, logit, reranker.scoring) for one, logit in zip(candidates, logits, strict=True)])
+    return order([_judge(one, pair, reranker) for one, pair in zip(candidates, logits, strict=True)])
 
 
 def order(judged: Sequence[Judged]) -> list[Judged]:
@@ -91,18 +106,18 @@ def score_of(logit: float, similarity: float, scoring: Scoring) -> float:
             raise ValueError(f"a model without a matcher that runs here scores no candidates ({scoring})")
 
 
-def _judge(candidate: Candidate, logits: Float32 | None, scoring: Scoring) -> Judged:
-    if logits is None:
-        return Judged(candidate, stale=True)
-    logit = float(logits[1])
-    score = score_of(logit, candidate.similarity, scoring)
-    return Judged(candidate, logit=logit, match_probability=match_probability(logits), score=score)
+def _judge(candidate: Candidate, logits: Float32, reranker: Reranker) -> Judged:
+    logit, margin = float(logits[1]), margin_of(logits)
+    return Judged(
+        candidate,
+        logit=logit,
+        margin=margin,
+        match_probability=probability(reranker.curve, margin),
+        score=score_of(logit, candidate.similarity, reranker.scoring),
+    )
 
 
-def match_probability(logits: Float32) -> float:
-    """Read a pair's two logits `float32 [2]`: class 1 is match, and its softmax is the match probability.
-
-    The softmax of two numbers is the logistic function of their difference, here by tanh, which cannot overflow.
-    """
+def margin_of(logits: Float32) -> float:
+    """Read a pair's two logits `float32 [2]`: class 1 is match; the margin is how far it lies above class 0."""
     no, yes = (float(logit) for logit in logits)
-    return 0.5 * (1 + math.tanh((yes - no) / 2))
+    return yes - no

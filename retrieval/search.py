@@ -1,8 +1,9 @@
-"""Search: a query becomes hits in two stages."""
+"""Search: a query becomes hits in two stages, each of which can be waited for on its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,12 +11,43 @@ from retrieval.errors import EmptyText
 from retrieval.first_stage import find
 from retrieval.join import join
 from retrieval.models.roles import Encoder
-from retrieval.rerank import Reranker, rerank_images, unjudged
+from retrieval.rerank import Judged, Reranker, judge_images, order, unjudged
 from retrieval.texts import require_words
 from retrieval.types import Candidate, Float32, Hit, Query
 from storage import items, words
 from storage.db import Session
+from storage.items import Item
 from storage.snapshots import Snapshot
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the first stage found for a query, and the items behind it: everything that reranking needs."""
+
+    query: Query
+    candidates: list[Candidate]
+    known: dict[int, Item]
+
+    @property
+    def hits(self) -> list[Hit]:
+        """The candidates as hits, in the order of the first stage; nothing is judged yet."""
+        return join(unjudged(self.candidates), self.known)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A step of reranking: what the matcher has just read; `done` of `total` candidates are."""
+
+    judged: list[Judged]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The last step: the hits in their final order."""
+
+    hits: list[Hit]
 
 
 def search(
@@ -23,23 +55,24 @@ def search(
     query: Query,
     snapshot: Snapshot,
     encoder: Encoder,
-    reranker: Reranker | None,
     *,
-    k: int,
-    candidates: int,
+    n: int,
     pooled: int | None = None,
-) -> list[Hit]:
-    """Find the k images of a snapshot that answer a query best.
+) -> Found:
+    """Find the n images of a snapshot that are most similar to a query. `pooled` is explained at `find`."""
+    found = find(encode([query], encoder), snapshot, n, pooled=pooled)[0]
+    return Found(query, found, items.by_ids(session, [candidate.item_id for candidate in found]))
 
-    The first stage gives `candidates` (at least k) by ITC similarity; the matcher orders them anew where there is
-    one and the query has a text. A picture alone is answered by similarity. `pooled` is explained at `find`.
-    """
-    embedding = encode([query], encoder)
-    found = find(embedding, snapshot, max(k, candidates) if reranker else k, pooled=pooled)[0]
-    known = items.by_ids(session, [candidate.item_id for candidate in found])
-    if reranker is None or query.text is None:
-        return join(unjudged(found)[:k], known)
-    return join(rerank_images(query.text, found, known, reranker)[:k], known)
+
+def rerank(found: Found, reranker: Reranker | None) -> Iterator[Read | Ranked]:
+    """Let the matcher read what was found, and tell of every step; a picture alone stays ordered by similarity."""
+    judged = unjudged(found.candidates)
+    if reranker is not None and found.query.text is not None:
+        judged = []
+        for batch in judge_images(found.query.text, found.candidates, found.known, reranker):
+            judged += batch
+            yield Read(batch, len(judged), len(found.candidates))
+    yield Ranked(join(order(judged), found.known))
 
 
 def search_many(

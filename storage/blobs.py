@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from storage.files import write_durably
+from storage.files import write_bytes_durably
 
 
 class Blobs:
@@ -23,9 +23,5 @@ class Blobs:
         except FileNotFoundError:
             content = make()
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, lambda place: _write(place, content))
+            write_bytes_durably(path, content)
             return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -53,6 +53,66 @@ class LeaseLost(StorageError):
         super().__init__(f"another process took over gallery {name!r}; run the same command again to continue")
 
 
+class GalleryAtWork(StorageError):
+    """A gallery is to be deleted that a job is at work on."""
+
+    def __init__(self, name: str, job_id: int, kind: str) -> None:
+        self.name, self.job_id, self.kind = name, job_id, kind
+        super().__init__(f"job {job_id} ({kind}) is at work on gallery {name!r}; cancel it, or wait until it is done")
+
+
+class JobNotFound(StorageError):
+    """No job of that id."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(f"there is no job {job_id}")
+
+
+class NotContinued(StorageError):
+    """A job was asked to go on that has not stopped, or that no service can go on with."""
+
+    def __init__(self, job_id: int, state: str, *, is_service: bool) -> None:
+        self.job_id, self.state = job_id, state
+        if is_service:
+            sentence = f"job {job_id} is {state}; only one that failed or was stopped can be continued"
+        else:
+            sentence = f"job {job_id} was begun at a command line: run the same command again to continue"
+        super().__init__(sentence)
+
+
+class JobLost(StorageError):
+    """Another process took a job over while this one was not to be heard of."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id} was taken over by another process")
+
+
+class QueryPictureGone(StorageError):
+    """A picture that was sent to search by is not kept any more, or was never sent."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        super().__init__(f"the picture {digest[:12]}... is not kept any more; send it again (POST /v1/pictures)")
+
+
+class UploadRefused(StorageError):
+    """A file that was sent cannot be kept under its name; `reason` is meant for people."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}")
+
+
+class DiskFull(StorageError):
+    """There is no room for what was sent."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"what was sent cannot be kept: {reason}")
+
+
 class ModelMismatch(StorageError):
     """A gallery was built by one model and is asked to speak with another."""
 

@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import get_ident
+from uuid import uuid4
 
 
 def write_durably(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the same folder, then put it in place so that no reader sees half of it."""
-    # Two threads may make the same file at once: each writes its own, and the last one stays.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    # Two threads may make the same file at once: each writes its own, and the last one stays. The dot hides it from an
+    # index run, and the name is short, for the file's own may be as long as names can be.
+    temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:
@@ -21,6 +22,15 @@ def write_durably(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_bytes_durably(path: Path, content: bytes) -> None:
+    """Put a file of some content in place."""
+
+    def write(place: Path) -> None:
+        place.write_bytes(content)
+
+    write_durably(path, write)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
 
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
 from storage.errors import BadGalleryName, GalleryBusy, GalleryNotFound, LeaseLost, ModelMismatch
+from storage.holders import LEASE_SECONDS, is_dead
 from storage.tables import (
     BlockTable,
     CalibrationTable,
@@ -28,7 +26,6 @@ from storage.tables import (
     now,
 )
 
-LEASE_SECONDS = 30
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -129,6 +126,12 @@ def summaries(session: Session) -> list[GallerySummary]:
     ]
 
 
+def summary(session: Session, gallery_id: int) -> GallerySummary:
+    """Count what one gallery holds."""
+    name = session.scalars(select(GalleryTable.name).where(GalleryTable.id == gallery_id)).one()
+    return next(one for one in summaries(session) if one.name == name)
+
+
 def fix_model(
     session: Session, gallery: Gallery, *, model: str, fingerprint: str, dimension: int, vectors: int
 ) -> Gallery:
@@ -166,7 +169,8 @@ def revision(session: Session, gallery_id: int) -> int:
 
 
 def remove(session: Session, gallery_id: int) -> None:
-    """Forget a gallery with everything that SQL knows of it; pictures stay where they are."""
+    """Forget a gallery with everything that SQL knows of it but its jobs; pictures stay where they are."""
+    session.execute(update(JobTable).where(JobTable.gallery_id == gallery_id).values(gallery_id=None))
     items = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id)
     session.execute(delete(WordsTable).where(WordsTable.item_id.in_(items)))
     for table in (
@@ -175,17 +179,11 @@ def remove(session: Session, gallery_id: int) -> None:
         ItemTable,
         ShardTable,
         BlockTable,
-        JobTable,
         EvaluationTable,
         CalibrationTable,
     ):
         session.execute(delete(table).where(table.gallery_id == gallery_id))
     session.execute(delete(GalleryTable).where(GalleryTable.id == gallery_id))
-
-
-def new_holder() -> str:
-    """Name a writer: host and process, so that a dead one on this host is recognised, and a random part."""
-    return f"{socket.gethostname()[:64]}:{os.getpid()}:{_started(os.getpid())}:{uuid4().hex[:8]}"
 
 
 def acquire_lease(session: Session, gallery: Gallery, holder: str) -> None:
@@ -194,7 +192,7 @@ def acquire_lease(session: Session, gallery: Gallery, holder: str) -> None:
         select(GalleryTable.lease_holder, GalleryTable.lease_until).where(GalleryTable.id == gallery.id)
     ).one()
     free = [GalleryTable.lease_holder.is_(None), GalleryTable.lease_until < now()]
-    if current is not None and _is_dead(current):
+    if current is not None and is_dead(current):
         free.append(GalleryTable.lease_holder == current)
     if not _set_lease(session, gallery.id, holder, or_(*free)):
         raise GalleryBusy(gallery.name, until or now())
@@ -232,29 +230,6 @@ def _set_lease(session: Session, gallery_id: int, holder: str, condition: object
     )
     assert isinstance(done, CursorResult)
     return done.rowcount == 1
-
-
-def _is_dead(holder: str) -> bool:
-    """Say whether a lease's process ran on this host and is gone; a process id used again started at another time."""
-    host, process, started, _ = holder.rsplit(":", 3)
-    if host != socket.gethostname()[:64]:
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return _started(int(process)) != started
-
-
-def _started(process: int) -> str:
-    """Tell one process from a later one of the same number: its start time, where /proc says it."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[19].decode()
-    except OSError:
-        return "0"
 
 
 def _gallery(row: GalleryTable) -> Gallery:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 MANY = 500
 """How many ids go into one statement: SQLite and PostgreSQL both limit parameters."""
+
+LARGEST_ID = (1 << 53) - 1
+"""The largest whole number that every JSON reader keeps."""
 
 FINDABLE = ("embedded", "listed")
 
@@ -72,7 +76,7 @@ class NewItem:
 
 def by_id(session: Session, item_id: int) -> Item:
     """Read an item that can be found, or raise ItemNotFound: a file that failed is nobody's to look at."""
-    found = by_ids(session, [item_id] if 0 < item_id < 1 << 53 else []).get(item_id)
+    found = by_ids(session, [item_id] if 0 < item_id <= LARGEST_ID else []).get(item_id)
     if found is None or found.state not in FINDABLE:
         raise ItemNotFound(item_id)
     return found
@@ -108,6 +112,44 @@ def failed(session: Session, gallery_id: int) -> list[Item]:
     """List what could not be read, with reasons, by name."""
     query = _select().where(ItemTable.gallery_id == gallery_id, ItemTable.state == "failed")
     return _read(session, query.order_by(ItemTable.uri))
+
+
+def page(session: Session, gallery_id: int, kind: str, *, after: int, limit: int) -> list[Item]:
+    """Read the items of a kind that can be found, by id, behind the id `after`."""
+    query = _select().where(
+        ItemTable.gallery_id == gallery_id,
+        ItemTable.kind == kind,
+        ItemTable.state.in_(FINDABLE),
+        ItemTable.id > min(after, LARGEST_ID),
+    )
+    return _read(session, query.order_by(ItemTable.id).limit(limit))
+
+
+def created_at(session: Session, item_id: int) -> datetime:
+    """Read when an item was first seen, in UTC."""
+    moment = session.scalars(select(ItemTable.created_at).where(ItemTable.id == item_id)).one()
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def count_pairs(session: Session, gallery_id: int) -> int:
+    """Count the given pairs of a gallery."""
+    query = select(func.count()).select_from(PairTable)
+    return session.scalars(query.where(PairTable.gallery_id == gallery_id, PairTable.standing == GIVEN)).one()
+
+
+def short_texts(session: Session, gallery_id: int, *, most: int, count: int) -> list[str]:
+    """Choose some given texts of at most so many characters, spread over the gallery; the same ones every time."""
+    given = (
+        ItemTable.gallery_id == gallery_id,
+        ItemTable.kind == "text",
+        ItemTable.state.in_(FINDABLE),
+        ItemTable.source.not_like(f"{WRITTEN_BY}%"),
+        func.length(ItemTable.text) <= most,
+    )
+    ids = session.scalars(select(ItemTable.id).where(*given).order_by(ItemTable.id)).all()
+    chosen = [ids[place * len(ids) // count] for place in range(count)] if len(ids) > count else list(ids)
+    found = by_ids(session, chosen)
+    return [found[one].text or "" for one in chosen]
 
 
 def by_uri(session: Session, uri: str) -> Item | None:

@@ -1,26 +1,318 @@
-"""Jobs: one row for each long piece of work, with what came of it."""
+"""Jobs: one row for each long piece of work, from the moment it is asked for to what came of it.
+
+A job with a request is done by a service: it waits, is claimed, and goes on after the process that ran it has died. A
+job without one belongs to the process that began it, a command line, and ends with it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
-from storage.tables import JobTable, now
+from storage.errors import JobLost, JobNotFound, NotContinued
+from storage.holders import LEASE_SECONDS, is_dead
+from storage.tables import GalleryTable, JobTable, now
+
+WAITING, RUNNING, DONE, FAILED, STOPPED, KILLED = "waiting", "running", "done", "failed", "stopped", "killed"
+ACTIVE = (WAITING, RUNNING)
+CONTINUABLE = (FAILED, STOPPED, KILLED)
+GOES_ON = ("index", "demo")
+"""Kinds whose progress outlives their process; the others begin again."""
+MOST_DEATHS = 3
+"""A job that takes its process down every time must not take down every service that is started."""
 
 
-def start(session: Session, gallery_id: int, kind: str) -> int:
-    """Note that work begins and give the job's id; what still runs by the table was killed."""
-    killed = JobTable.gallery_id == gallery_id, JobTable.kind == kind, JobTable.state == "running"
-    session.execute(update(JobTable).where(*killed).values(state="killed"))
-    job = JobTable(gallery_id=gallery_id, kind=kind, state="running", report={}, started_at=now())
-    session.add(job)
+@dataclass(frozen=True)
+class Job:
+    """A job as the other rooms see it: `done` of `total` steps of `stage` were durable at `progressed_at`."""
+
+    id: int
+    kind: str
+    gallery: str | None
+    state: str
+    request: dict[str, Any] | None
+    report: dict[str, Any]
+    error: str | None
+    stage: str | None
+    done: int
+    total: int
+    stage_started_at: datetime | None
+    progressed_at: datetime | None
+    cancel_wanted: bool
+    created_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def rate(self) -> float | None:
+        """Steps of the stage per second so far; None where nothing is known yet."""
+        if not self.done or self.stage_started_at is None or self.progressed_at is None:
+            return None
+        seconds = (self.progressed_at - self.stage_started_at).total_seconds()
+        return self.done / seconds if seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest of the stage takes at this rate, while it is being worked on."""
+        rate = self.rate
+        return (self.total - self.done) / rate if rate and self.state == RUNNING else None
+
+
+def enqueue(session: Session, kind: str, gallery: str, request: dict[str, Any]) -> Job:
+    """Let a job wait; the same one that waits already, and that nobody wants to cancel, is given instead."""
+    alike = _select().where(JobTable.kind == kind, JobTable.gallery == gallery, JobTable.state == WAITING)
+    for job in _read(session, alike):
+        if job.request == request:
+            return job
+    row = JobTable(kind=kind, gallery=gallery, gallery_id=_gallery_id(session, gallery), state=WAITING, request=request)
+    session.add(row)
     session.flush()
-    return job.id
+    return by_id(session, row.id)
 
 
-def finish(session: Session, job_id: int, *, state: str, report: dict[str, Any]) -> None:
-    """Note how work ended: done, stopped or failed."""
-    job = session.get_one(JobTable, job_id)
-    job.state, job.report, job.finished_at = state, report, now()
+def begin(session: Session, kind: str, gallery: str, holder: str) -> int:
+    """Note that a command line begins a job, and give the job's id."""
+    requeue_orphans(session)
+    row = JobTable(
+        kind=kind,
+        gallery=gallery,
+        gallery_id=_gallery_id(session, gallery),
+        state=RUNNING,
+        holder=holder,
+        holder_until=_until(),
+        started_at=now(),
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def claim(session: Session, holder: str) -> Job | None:
+    """Take the oldest job that waits and whose gallery nobody is at work on; None where there is none."""
+    waiting = select(JobTable.id, JobTable.gallery).where(JobTable.state == WAITING).order_by(JobTable.id)
+    busy = _galleries_at_work(session)
+    for job_id, gallery in session.execute(waiting).all():
+        if gallery not in busy and _claim(session, job_id, holder):
+            return by_id(session, job_id)
+    return None
+
+
+def count_waiting(session: Session) -> int:
+    """Count the jobs that wait."""
+    return session.scalars(select(func.count()).select_from(JobTable).where(JobTable.state == WAITING)).one()
+
+
+def is_any_due(session: Session) -> bool:
+    """Say whether there is anything to claim or to requeue, without the lock of a writer."""
+    waiting = select(JobTable.id).where(JobTable.state == WAITING).limit(1)
+    return session.scalar(waiting) is not None or bool(_orphans(session))
+
+
+def renew(session: Session, job_id: int, holder: str) -> None:
+    """Say that a job's holder is alive, or raise JobLost.
+
+    A command line that was asleep for longer than its term takes its job up again.
+    """
+    mine = and_(JobTable.id == job_id, JobTable.holder == holder)
+    values = {"holder_until": _until(), "state": RUNNING, "finished_at": None}
+    if not _changed(session, mine, values):
+        raise JobLost(job_id)
+
+
+def note(
+    session: Session, job_id: int, holder: str, *, stage: str, done: int, total: int, report: dict[str, Any]
+) -> None:
+    """Say how far a job is, or raise JobLost."""
+    renew(session, job_id, holder)
+    begins = or_(JobTable.stage.is_(None), JobTable.stage != stage, JobTable.done > done)
+    goes_on = JobTable.kind.in_(GOES_ON if done else ())
+    values = {
+        "stage": stage,
+        "done": done,
+        "total": total,
+        "report": report,
+        "progressed_at": now(),
+        "stage_started_at": case((begins, now()), else_=JobTable.stage_started_at),
+        "deaths": case((goes_on, 0), else_=JobTable.deaths),
+    }
+    _changed(session, JobTable.id == job_id, values)
+
+
+def is_cancelled(session: Session, job_id: int) -> bool:
+    """Say whether somebody wants a job cancelled."""
+    return session.scalars(select(JobTable.cancel_wanted).where(JobTable.id == job_id)).one()
+
+
+def settle(session: Session, job_id: int, gallery_id: int) -> None:
+    """Tie a job to the gallery that it has made or found."""
+    _changed(session, JobTable.id == job_id, {"gallery_id": gallery_id})
+
+
+def finish(
+    session: Session, job_id: int, holder: str, *, state: str, report: dict[str, Any], error: str | None = None
+) -> None:
+    """Note how a job ended: done, stopped, or failed with a sentence. One that was lost is left to who has it now."""
+    values = {"state": state, "report": report, "error": error, "finished_at": now(), **_FREE}
+    _changed(session, and_(JobTable.id == job_id, JobTable.holder == holder), values)
+
+
+def hand_back(session: Session, job_id: int, holder: str) -> None:
+    """Let a job wait again that its process does not finish; whoever claims it goes on."""
+    state = case((JobTable.cancel_wanted, STOPPED), else_=WAITING)
+    values = {"state": state, "deaths": 0, **_FREE}
+    _changed(session, and_(JobTable.id == job_id, JobTable.holder == holder), values)
+
+
+def cancel(session: Session, job_id: int) -> Job:
+    """Stop a job: at once where it waits, after its batch where it runs; one that has ended stays as it is."""
+    by_id(session, job_id)
+    waits = and_(JobTable.id == job_id, JobTable.state == WAITING)
+    if not _changed(session, waits, {"state": STOPPED, "finished_at": now()}):
+        _changed(session, and_(JobTable.id == job_id, JobTable.state == RUNNING), {"cancel_wanted": True})
+    return by_id(session, job_id)
+
+
+def continue_(session: Session, job_id: int) -> Job:
+    """Let a job wait again that failed or was stopped, or raise NotContinued."""
+    job = by_id(session, job_id)
+    if job.request is None or job.state not in CONTINUABLE:
+        raise NotContinued(job_id, job.state, is_service=job.request is not None)
+    ended = and_(JobTable.id == job_id, JobTable.state.in_(CONTINUABLE))
+    values = {"state": WAITING, "error": None, "cancel_wanted": False, "deaths": 0, "finished_at": None}
+    if job.gallery is not None:
+        values["gallery_id"] = _gallery_id(session, job.gallery)
+    _changed(session, ended, values)
+    return by_id(session, job_id)
+
+
+def stop_waiting(session: Session, gallery: str) -> None:
+    """Stop the jobs that wait for a gallery."""
+    waits = and_(JobTable.gallery == gallery, JobTable.state == WAITING)
+    _changed(session, waits, {"state": STOPPED, "finished_at": now()})
+
+
+def requeue_orphans(session: Session) -> int:
+    """Look after jobs whose process is gone; gives how many wait again.
+
+    One with a request waits again, unless somebody wanted it cancelled or it was the end of too many processes.
+    """
+    requeued = 0
+    for row in _orphans(session):
+        state, error = KILLED, None
+        if row.request is not None:
+            state = STOPPED if row.cancel_wanted else WAITING
+        if state == WAITING and row.deaths + 1 >= MOST_DEATHS:
+            state = FAILED
+            error = f"the process that did this job ended {MOST_DEATHS} times before it got any further"
+        values: dict[str, Any] = {"state": state, "error": error, "deaths": row.deaths + 1}
+        if row.request is not None:
+            values |= _FREE  # a command line keeps its name on the row: it may only have been asleep
+        if state != WAITING:
+            values["finished_at"] = now()
+        seen = and_(JobTable.id == row.id, JobTable.state == RUNNING, JobTable.holder_until == row.holder_until)
+        requeued += _changed(session, seen, values) and state == WAITING
+    return requeued
+
+
+def by_id(session: Session, job_id: int) -> Job:
+    """Read a job, or raise JobNotFound."""
+    found = _read(session, _select().where(JobTable.id == job_id)) if 0 < job_id < 1 << 53 else []
+    if not found:
+        raise JobNotFound(job_id)
+    return found[0]
+
+
+def listing(session: Session, *, gallery: str | None = None, limit: int) -> list[Job]:
+    """List jobs, the newest first: all, or those of one gallery."""
+    query = _select() if gallery is None else _select().where(JobTable.gallery == gallery)
+    return _read(session, query.order_by(JobTable.id.desc()).limit(limit))
+
+
+def active(session: Session, gallery: str) -> list[Job]:
+    """List the jobs of a gallery that wait or run, the oldest first."""
+    query = _select().where(JobTable.gallery == gallery, JobTable.state.in_(ACTIVE))
+    return _read(session, query.order_by(JobTable.id))
+
+
+def running(session: Session, gallery: str) -> Job | None:
+    """Give the job that is at work on a gallery, if its process lives."""
+    gone = {row.id for row in _orphans(session)}
+    return next((job for job in active(session, gallery) if job.state == RUNNING and job.id not in gone), None)
+
+
+_FREE: dict[str, Any] = {"holder": None, "holder_until": None}
+
+
+def _claim(session: Session, job_id: int, holder: str) -> bool:
+    values = {
+        "state": RUNNING,
+        "holder": holder,
+        "holder_until": _until(),
+        "started_at": now(),
+        "finished_at": None,
+        "stage": None,
+        "done": 0,
+        "total": 0,
+        "stage_started_at": None,
+        "progressed_at": None,
+        "error": None,
+    }
+    return _changed(session, and_(JobTable.id == job_id, JobTable.state == WAITING), values)
+
+
+def _galleries_at_work(session: Session) -> set[str | None]:
+    """Name the galleries that a living process is writing or reading as a job."""
+    gone = {row.id for row in _orphans(session)}
+    at_work = select(JobTable.id, JobTable.gallery).where(JobTable.state == RUNNING)
+    leased = select(GalleryTable.name, GalleryTable.lease_holder).where(GalleryTable.lease_until >= now())
+    busy: set[str | None] = {gallery for job_id, gallery in session.execute(at_work) if job_id not in gone}
+    return busy | {name for name, holder in session.execute(leased) if holder is not None and not is_dead(holder)}
+
+
+def _orphans(session: Session) -> Sequence[JobTable]:
+    """Find the jobs that run by the table, but whose process is gone or says nothing any more."""
+    rows = session.scalars(select(JobTable).where(JobTable.state == RUNNING)).all()
+    late = now()
+    return [
+        row for row in rows if row.holder is None or (_utc(row.holder_until) or late) <= late or is_dead(row.holder)
+    ]
+
+
+def _gallery_id(session: Session, name: str) -> int | None:
+    return session.scalar(select(GalleryTable.id).where(GalleryTable.name == name))
+
+
+def _changed(session: Session, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
+    """Update rows and say whether there was one."""
+    statement = update(JobTable).where(where).values(**values).execution_options(synchronize_session=False)
+    done = session.execute(statement)
+    assert isinstance(done, CursorResult)
+    return done.rowcount > 0
+
+
+def _until() -> datetime:
+    return now() + timedelta(seconds=LEASE_SECONDS)
+
+
+def _select() -> Select[Any]:
+    return select(*(getattr(JobTable, column.name) for column in fields(Job)))
+
+
+def _read(session: Session, query: Select[Any]) -> list[Job]:
+    return [_job(*row) for row in session.execute(query)]
+
+
+def _job(*columns: Any) -> Job:
+    values: list[Any] = [_utc(one) if isinstance(one, datetime) else one for one in columns]
+    return Job(*values)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """SQLite gives back moments without their zone, which is UTC."""
+    return moment if moment is None or moment.tzinfo is not None else moment.replace(tzinfo=UTC)

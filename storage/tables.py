@@ -41,6 +41,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def in_utc(moment: datetime) -> datetime:
+    """Give a moment the zone in which it was stored: SQLite forgets it."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class Table(DeclarativeBase):
     """Base of all tables."""
 
@@ -194,7 +199,7 @@ class JobTable(Table):
     `state` is waiting, running, done, failed (with `error`), stopped (a person did) or killed. `request` says what is
     to be done; a job that a command line runs has none, for no other process goes on with it. `gallery_id` is empty
     until the job has made its gallery. `done` of `total` steps of `stage` were durable at `progressed_at`. `holder`
-    names the process that runs the job, as a gallery's lease does.
+    names the process that runs the job, as a gallery's lease does; `deaths` counts how many died over it in a row.
     """
 
     __tablename__ = "jobs"
@@ -216,6 +221,7 @@ class JobTable(Table):
     cancel_wanted: Mapped[bool] = mapped_column(server_default=false(), default=False)
     holder: Mapped[str | None] = mapped_column(String(128))
     holder_until: Mapped[datetime | None]
+    deaths: Mapped[int] = mapped_column(Integer, server_default="0", default=0)
     created_at: Mapped[datetime | None] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

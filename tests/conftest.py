@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 from PIL import Image
 
 from api import Sightline
@@ -61,3 +66,22 @@ def photos(tmp_path: Path, paint: Paint) -> Path:
     for i, name in enumerate("abcde"):
         paint(tmp_path / "photos" / f"{name}.png", (10 + 40 * i, 20, 30))
     return tmp_path / "photos"
+
+
+@contextmanager
+def listening(service: Any) -> Iterator[int]:
+    """Run an application on a real server in a thread and give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(service, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(60)
+
+
+@pytest.fixture(scope="session")
+def listen() -> Callable[[Any], AbstractContextManager[int]]:
+    return listening

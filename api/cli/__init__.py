@@ -16,6 +16,7 @@ COMMANDS = (
     "ask",
     "embed",
     "evaluate",
+    "calibrate",
     "serve",
     "galleries",
     "models",

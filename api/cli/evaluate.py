@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.cli.calibrate import calibration_line
 from api.cli.shared import Bar, as_json, matcher_option, open_sightline, pooled_option, print_json
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def command(
             progress=bar,
         )
     if json_wanted:
-        print_json(EvaluatedOut.of(evaluated).model_dump())
+        print_json(EvaluatedOut.of(evaluated).model_dump(mode="json"))
         return
     click.echo(evaluation_table(evaluated))
 
@@ -65,7 +66,8 @@ def evaluation_table(evaluated: Evaluated) -> str:
         for stage, recalls in (("before reranking", one.before), ("after reranking", one.after)):
             if recalls is not None:
                 shown = " ".join(f"{recalls[f'recall@{k}']:7.1%}" for k in (1, 5, 10))
-                lines.append(f"{one.name:12} {one.queries:7d} {stage:18} {shown}")
+                lines.append(f"{one.name:12} {one.queries or 0:7d} {stage:18} {shown}")
+    lines += [calibration_line(one.calibration) for one in evaluated.directions if one.calibration is not None]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from api.cli.shared import as_json, open_sightline, print_json
 
 
 @click.command("galleries")
-@click.option("--remove", metavar="NAME", help="Forget a gallery; its pictures stay where they are.")
+@click.option("--remove", metavar="NAME", help="Forget a gallery; its pictures stay, but for uploaded ones.")
 @as_json
 def command(remove: str | None, json_wanted: bool) -> None:
     """List the galleries, or remove one."""

@@ -16,6 +16,7 @@ from api.cli.shared import (
     ranking_options,
     readers,
     tell_unknown,
+    threshold_options,
 )
 
 
@@ -25,6 +26,7 @@ from api.cli.shared import (
 @click.option("--image", metavar="PICTURE", help="Search by a picture, alone or together with TEXT.")
 @ranking_options
 @pooled_option
+@threshold_options
 @model_option
 @as_json
 def command(
@@ -36,6 +38,8 @@ def command(
     rerank: bool,
     matcher: str | None,
     pooled: int | None,
+    min_match: float | None,
+    target_precision: float | None,
     model: str | None,
     json_wanted: bool,
 ) -> None:
@@ -54,6 +58,8 @@ def command(
             rerank=rerank,
             matcher=matcher,
             pooled=pooled,
+            min_match=min_match,
+            target_precision=target_precision,
             model=model,
             progress=bar,
         )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from api.library import Sightline
 
 LEVELS = ("critical", "error", "warning", "info", "debug")
 SHUTDOWN_SECONDS = 10
@@ -19,8 +25,12 @@ SHUTDOWN_SECONDS = 10
     show_default=True,
     help="How much is logged; from info on, every request.",
 )
-def command(host: str | None, port: int | None, log_level: str) -> None:
-    """Serve all galleries over HTTP; the interface is described at /docs."""
+@click.option("--no-demo", "demo", flag_value=False, default=True, help="Leave an empty home empty.")
+def command(host: str | None, port: int | None, log_level: str, demo: bool) -> None:
+    """Serve all galleries over HTTP, with a page to look at; the interface is described at /docs.
+
+    Where there is nothing to search yet, a small gallery of drawn postcards is made.
+    """
     import logging
     import os
 
@@ -39,8 +49,9 @@ def command(host: str | None, port: int | None, log_level: str) -> None:
     logging.getLogger("sightline").setLevel(log_level.upper())
     # It complains about every broken form; whoever sent it is told.
     logging.getLogger("python_multipart").setLevel("ERROR")
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_level=log_level,
@@ -50,4 +61,15 @@ def command(host: str | None, port: int | None, log_level: str) -> None:
     listener = config.bind_socket()
     address = f"[{settings.host}]" if ":" in settings.host else settings.host
     click.echo(f"Sightline is at http://{address}:{listener.getsockname()[1]}; Ctrl-C ends it.")
+    if demo:
+        begin_demo(app.state.service.sightline)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def begin_demo(sightline: Sightline) -> None:
+    """Let the demo's gallery be made on a home where nothing was ever done; a database may also come up later."""
+    from api.errors import DOMAIN
+
+    with suppress(*DOMAIN, OSError):
+        if sightline.enqueue_demo() is not None:
+            click.echo("There is no gallery yet: making the gallery demo of drawn postcards; --no-demo leaves it out.")

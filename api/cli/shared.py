@@ -42,6 +42,21 @@ def pooled_option(function: Command) -> Command:
     return click.option("--pooled", type=int, metavar="N", help=meaning)(function)
 
 
+def threshold_options(function: Command) -> Command:
+    """Add --min-match and --target-precision."""
+    for option in (
+        click.option(
+            "--target-precision",
+            type=float,
+            metavar="SHARE",
+            help="Show only hits of which this share is right, by the gallery's calibration.",
+        ),
+        click.option("--min-match", type=float, metavar="P", help="Show only hits of at least this match probability."),
+    ):
+        function = option(function)
+    return function
+
+
 def ranking_options(function: Command) -> Command:
     """Add -k, --candidates, --matcher and --no-rerank."""
     for option in (
@@ -136,7 +151,7 @@ def page_as_json(page: Page) -> dict[str, Any]:
     """Give a page the names it also has over HTTP."""
     from api.schemas import PageOut
 
-    return PageOut.of(page).model_dump()
+    return PageOut.of(page).model_dump(mode="json")
 
 
 def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
@@ -146,10 +161,18 @@ def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
         notice(f"Found by {page.model}, reranked by {page.matcher}.")
     if page.stages == "names":
         notice("Found by names and captions (full-text search); there are no match percentages.")
-    if not page.hits:
-        click.echo("No hits.")
-    for hit in page.hits:
-        click.echo(hit_line(hit, sources))
+    click.echo("\n".join(page_lines(page, sources)))
+
+
+def page_lines(page: Page, sources: tuple[str, ...] = ()) -> list[str]:
+    """Show hits, a line each; where nothing matches, that it does not, and the best that was found."""
+    is_calibrated = page.calibration is not None
+    if not page.nothing_matches:
+        return [hit_line(hit, sources, is_calibrated=is_calibrated) for hit in page.hits] or ["No hits."]
+    said = f"Nothing matches: no hit reaches a match probability of {page.threshold:.1%}."
+    if page.best_below is None:
+        return [said]
+    return [f"{said} The best below it:", hit_line(page.best_below, sources, is_calibrated=is_calibrated)]
 
 
 def readers(page: Page) -> str:
@@ -163,14 +186,14 @@ def tell_unknown(model: str, words: tuple[str, ...]) -> None:
         notice(f"{model} does not know {', '.join(map(repr, words))}; only the rest was read.")
 
 
-def hit_line(hit: Hit, sources: tuple[str, ...] = ()) -> str:
+def hit_line(hit: Hit, sources: tuple[str, ...] = (), *, is_calibrated: bool) -> str:
     """Show a hit: its final rank, its file or text, ITC rank -> final rank, ITC similarity, match probability."""
     name = below(hit.uri, sources) if hit.text is None else _credited(hit)
     if hit.itc_similarity is None:
         return f"{hit.rank:3d}  {name}"
     match = "stale: missing or changed" if hit.stale else ""
     if hit.match_probability is not None:
-        match = f"match {hit.match_probability:7.2%}"
+        match = f"match {hit.match_probability:7.2%}" + ("" if is_calibrated else " (not calibrated)")
     ranks = f"ITC {hit.itc_rank} -> {hit.rank}"
     return f"{hit.rank:3d}  {name}  {ranks}  similarity {hit.itc_similarity:.3f}  {match}".rstrip()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from api.doors.pages import require_model
 from api.doors.reviews import Decision, open_review
+from api.doors.watching import watched
 from api.errors import UsageError
 from api.results import BELIEVED, DOUBTED, REJECTED, TRUSTED, Bootstrapped, ReviewRow
 from api.wiring import Wiring
@@ -21,7 +21,7 @@ from indexer.synthetic import publish_synthetic
 from retrieval.bootstrap import Claim, Seen, Subject, judge, look
 from retrieval.errors import NoPictures, RoleMissing
 from retrieval.models.roles import Captioner, Encoder, Matcher
-from storage import galleries, items, jobs, judgements
+from storage import galleries, items, judgements
 from storage.db import Session
 from storage.galleries import Gallery
 from storage.judgements import Judgement
@@ -60,15 +60,17 @@ def bootstrap(
     pictures = _count_pictures(wiring, gallery)
     models = _models(wiring, gallery, captioner)
     _tell_without_pairs(wiring, gallery)
-    with write_lease(wiring.database, gallery) as holder, _job(wiring, gallery) as counts:
+    counts: dict[str, int] = {}
+    with write_lease(wiring.database, gallery) as holder, watched(wiring, gallery, "bootstrap", progress) as watch:
+        watch.report = lambda: counts
         publisher = Publisher(wiring.database, wiring.snapshots, gallery, holder)
         unknown = _note(publisher, decisions)
-        looked_at, missing = _judge(wiring, publisher, models, progress)
+        looked_at, missing = _judge(wiring, publisher, models, watch)
         removed = _follow_reviews(publisher)
         rows = _rows(publisher, models.captioner.name, threshold)
         added = 0
         if write:
-            added, withdrawn = _store(publisher, models, rows, progress)
+            added, withdrawn = _store(publisher, models, rows, watch)
             removed += withdrawn
         counts |= {"looked_at": looked_at, "missing": missing, "added": added, "removed": removed}
     return Bootstrapped(
@@ -110,24 +112,6 @@ def _models(wiring: Wiring, gallery: Gallery, captioner: str | None) -> _Models:
     encoder, reranker = wiring.encoder_of(gallery), wiring.reranker_of(gallery)
     assert reranker is not None
     return _Models(encoder, reranker.matcher, author, wiring.batch(checkpoint))
-
-
-@contextmanager
-def _job(wiring: Wiring, gallery: Gallery) -> Iterator[dict[str, int]]:
-    """Keep a row of how the work went; gives the counts to fill in."""
-    with wiring.database.writing() as session:
-        job = jobs.start(session, gallery.id, "bootstrap")
-    counts: dict[str, int] = {}
-    state = "failed"
-    try:
-        yield counts
-        state = "done"
-    except KeyboardInterrupt:
-        state = "stopped"
-        raise
-    finally:
-        with wiring.database.writing() as session:
-            jobs.finish(session, job, state=state, report=counts)
 
 
 def _note(publisher: Publisher, decisions: Sequence[Decision]) -> int:

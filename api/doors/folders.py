@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
+from api.doors.watching import watched
 from api.errors import UsageError
 from api.paths import expanded
 from api.results import Indexed
@@ -18,13 +19,16 @@ from indexer.sources.folder import CaptionRecord, captions
 from indexer.uri import to_uri
 from retrieval.models.checkpoints import Checkpoint
 from retrieval.models.roles import Encoder
-from storage import galleries, jobs
+from storage import galleries
 from storage.db import Session
 from storage.errors import GalleryBusy, ModelMismatch
 from storage.galleries import Gallery
 from storage.lease import write_lease
 
 BATCH_WITHOUT_MODEL = 32
+
+Downloads = Literal["always", "for a new gallery", "never"]
+"""When weights that nobody asked for by name may be fetched."""
 
 
 def index(
@@ -34,17 +38,17 @@ def index(
     gallery: str | None,
     model: str | None,
     progress: Progress,
-    ask_network: bool = True,
+    downloads: Downloads = "always",
 ) -> Indexed:
     """Make a gallery hold exactly what a folder holds.
 
     Captions are read and the model is loaded first: where that fails, no empty gallery is left behind.
-    `ask_network` lets a gallery without a model look for one on the hub again.
+    `downloads` says when a gallery without a model looks for one on the hub.
     """
     place = _existing(folder)
     described = list(captions(place))
     known = _known_gallery(wiring, place, gallery)
-    checkpoint = _choose_model(wiring, known, place, model or wiring.settings.model, ask_network=ask_network)
+    checkpoint = _choose_model(wiring, known, place, model or wiring.settings.model, downloads)
     encoder = None
     if checkpoint is not None:
         wiring.announce_download(checkpoint, "encoder")
@@ -67,7 +71,7 @@ def index(
         batch=wiring.batch(checkpoint) if checkpoint else BATCH_WITHOUT_MODEL,
         threads=wiring.settings.decode_threads,
     )
-    report = _run_as_job(wiring, chosen, builder, place, described)
+    report = _run_as_job(wiring, chosen, builder, place, described, progress)
     if known is not None and known.model is None and chosen.model is not None:
         for other in (source for source in known.sources if source != to_uri(place)):
             wiring.say(f"gallery {chosen.name} is also made of {other}: index it again to embed it")
@@ -82,7 +86,7 @@ def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Pr
             raise ModelMismatch(gallery.name, gallery.model or "none", model)
         return gallery
     try:
-        indexed = index(wiring, named, gallery=None, model=model, progress=progress, ask_network=False)
+        indexed = index(wiring, named, gallery=None, model=model, progress=progress, downloads="for a new gallery")
         return by_name(wiring, indexed.gallery)
     except GalleryBusy as error:
         wiring.say(f"{error}; searching what is indexed so far")
@@ -123,15 +127,6 @@ def name_of(wiring: Wiring, named: str) -> str:
     return named
 
 
-def remove(wiring: Wiring, name: str) -> None:
-    """Forget a gallery; the pictures stay where they are."""
-    with wiring.database.writing() as session:
-        gallery = galleries.by_name(session, name)
-        galleries.acquire_lease(session, gallery, galleries.new_holder())
-        galleries.remove(session, gallery.id)
-    wiring.snapshots.drop_files(gallery.id)
-
-
 def _existing(folder: Path | str) -> Path:
     place = expanded(folder)
     if not place.is_dir():
@@ -152,11 +147,11 @@ def _find_gallery(session: Session, folder: Path, name: str | None) -> Gallery |
         galleries.check_name(name)
         return None
     known = galleries.by_name(session, name)
-    _check_apart(folder, known)
+    check_apart(folder, known)
     return known
 
 
-def _check_apart(folder: Path, gallery: Gallery) -> None:
+def check_apart(folder: Path, gallery: Gallery) -> None:
     """A file may lie below one folder of a gallery only: otherwise it would come and go twice."""
     place = to_uri(folder)
     for source in gallery.sources:
@@ -173,14 +168,15 @@ def _free_name(session: Session, folder: Path) -> str:
 
 
 def _choose_model(
-    wiring: Wiring, gallery: Gallery | None, folder: Path, wanted: str | None, *, ask_network: bool
+    wiring: Wiring, gallery: Gallery | None, folder: Path, wanted: str | None, downloads: Downloads
 ) -> Checkpoint | None:
     """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
     fixed = gallery.model if gallery else None
     if wanted is None and fixed is not None:
         return wiring.checkpoint(fixed)
     if wanted is None:
-        return wiring.choose_model(folder, ask_network=gallery is None or ask_network)
+        may_ask = downloads == "always" or (downloads == "for a new gallery" and gallery is None)
+        return wiring.choose_model(folder, ask_network=may_ask)
     checkpoint = wiring.checkpoint(wanted)
     if checkpoint.name == RENDERED_MODEL and fixed is None and not wiring.is_rendered(folder):
         wiring.say(
@@ -202,21 +198,15 @@ def _fix_model(session: Session, gallery: Gallery, checkpoint: Checkpoint, encod
 
 
 def _run_as_job(
-    wiring: Wiring, gallery: Gallery, builder: Builder, folder: Path, described: Sequence[CaptionRecord]
+    wiring: Wiring,
+    gallery: Gallery,
+    builder: Builder,
+    folder: Path,
+    described: Sequence[CaptionRecord],
+    progress: Progress,
 ) -> Report:
-    """Run the builder as the gallery's only writer, and keep a row of how it went."""
-    with write_lease(wiring.database, gallery) as holder:
-        with wiring.database.writing() as session:
-            job = jobs.start(session, gallery.id, "index")
-        state = "failed"
-        try:
-            report = builder.run(folder, described, holder=holder)
-            state = "done"
-            return report
-        except KeyboardInterrupt:
-            state = "stopped"
-            raise
-        finally:
-            counts = asdict(builder.report) | {"failed": len(builder.report.failed)}
-            with wiring.database.writing() as session:
-                jobs.finish(session, job, state=state, report=counts)
+    """Run the builder as the gallery's only writer, for everybody to see."""
+    with write_lease(wiring.database, gallery) as holder, watched(wiring, gallery, "index", progress) as watch:
+        watch.report = lambda: vars(builder.report) | {"failed": len(builder.report.failed)}
+        builder.progress = watch
+        return builder.run(folder, described, holder=holder)

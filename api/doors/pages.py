@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from api.doors.pictures import Picture, model_for, read
 from api.doors.ranking import Ranking
+from api.doors.thresholds import IMAGES, TEXTS, Judge, check_threshold, hold, judge
 from api.errors import UsageError
 from api.results import Page
 from api.wiring import Wiring
@@ -13,7 +15,7 @@ from retrieval.errors import NoModel, NoTexts
 from retrieval.lookup import lookup, lookup_among
 from retrieval.models.roles import Encoder, TextReader
 from retrieval.rerank import Reranker
-from retrieval.search import search, search_many, search_names
+from retrieval.search import Ranked, Read, rerank, search, search_many, search_names
 from retrieval.texts import require_words
 from retrieval.types import Hit, Query
 from storage import galleries
@@ -42,34 +44,46 @@ def check_offered(wiring: Wiring, gallery: Gallery, matcher: str | None) -> None
 
 def search_page(wiring: Wiring, gallery: Gallery, text: str | None, image: Picture | None, ranking: Ranking) -> Page:
     """Find the pictures of a gallery that answer a query best."""
+    *_, page = search_steps(wiring, gallery, text, image, ranking)
+    assert isinstance(page, Page)
+    return replace(page, hits=tuple(hold(page.hits, page.threshold)[: ranking.k]))
+
+
+def search_steps(
+    wiring: Wiring, gallery: Gallery, text: str | None, image: Picture | None, ranking: Ranking
+) -> Iterator[Page | Read]:
+    """Tell how a page comes about: the first stage's page, what the matcher reads, and the page in its final order.
+
+    Both pages hold all candidates, also those that a threshold holds back.
+    """
     if image is not None:
         require_model(gallery, "searching by picture")
     if ranking.matcher is not None:
         require_model(gallery, "reranking")
     if gallery.model is None:
-        return _page_of_names(wiring, gallery, text or "", ranking.k)
+        check_threshold(ranking, gallery, None, has_text=True)
+        yield from [_page_of_names(wiring, gallery, text or "", ranking.k)] * 2
+        return
     encoder = wiring.encoder_of(gallery)
     query = Query(text, None if image is None else read(wiring, image))
     reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank and text is not None else None
+    check_threshold(ranking, gallery, reranker, has_text=text is not None)
     usual = wiring.depth(gallery, ranking.matcher)
     if reranker is not None and ranking.depth(usual) < min(usual, ranking.candidates or usual):
         wiring.say(
             f"pooled is {ranking.pooled}: the matcher reads so many candidates and not {usual}, as it usually does"
         )
+    depth = ranking.depth(usual)
     with wiring.database.reading() as session:
         snapshot = wiring.snapshots.newest(session, gallery, "image")
-        hits = search(
-            session,
-            query,
-            snapshot,
-            encoder,
-            reranker,
-            k=ranking.k,
-            candidates=ranking.depth(usual),
-            pooled=ranking.pooled,
-        )
-    unknown = _unknown_words([text] if text is not None else [], encoder, reranker)
-    return _page(gallery, snapshot.revision, reranker, unknown, hits)
+        chosen = judge(session, gallery, reranker, ranking, IMAGES)
+        n = ranking.k if reranker is None else max(ranking.k, depth)
+        found = search(session, query, snapshot, encoder, n=n, pooled=ranking.pooled)
+    # From here on SQL is not needed: whoever waits for the matcher holds no connection.
+    empty = _page(gallery, snapshot.revision, chosen, _unknown_words([text] if text else [], encoder, reranker))
+    yield replace(empty, hits=tuple(found.hits))
+    for step in rerank(found, chosen.reranker):
+        yield step if isinstance(step, Read) else _ranked(empty, step)
 
 
 def search_pages(
@@ -83,7 +97,7 @@ def search_pages(
         snapshot = wiring.snapshots.newest(session, gallery, "image")
         pages = search_many(session, [Query(text) for text in texts], snapshot, encoder, k=ks, pooled=pooled)
     return [
-        _page(gallery, snapshot.revision, None, encoder.unknown_words(text), hits)
+        _page(gallery, snapshot.revision, Judge(None), encoder.unknown_words(text), hits)
         for text, hits in zip(texts, pages, strict=True)
     ]
 
@@ -98,16 +112,17 @@ def lookup_page(wiring: Wiring, gallery: Gallery, image: Picture, ranking: Ranki
         snapshot = wiring.snapshots.newest(session, gallery, "text")
         if not snapshot.items:
             raise NoTexts(gallery.name)
+        chosen = judge(session, gallery, reranker, ranking, TEXTS)
         hits = lookup(
             session,
             picture,
             snapshot,
             encoder,
-            reranker,
+            chosen.reranker,
             k=ranking.k,
             candidates=ranking.depth(wiring.depth(gallery, ranking.matcher)),
         )
-    return _page(gallery, snapshot.revision, reranker, [], hits)
+    return _page(gallery, snapshot.revision, chosen, [], hits)
 
 
 def lookup_page_among(
@@ -166,11 +181,27 @@ def _page_of_names(wiring: Wiring, gallery: Gallery, text: str, k: int) -> Page:
     return Page(gallery.name, None, None, revision, "names", (), tuple(hits))
 
 
-def _page(
-    gallery: Gallery, revision: int, reranker: Reranker | None, unknown: Sequence[str], hits: Sequence[Hit]
-) -> Page:
-    matcher, stages = _matcher(reranker), _stages(reranker)
-    return Page(gallery.name, gallery.model, matcher, revision, stages, tuple(unknown), tuple(hits))
+def _page(gallery: Gallery, revision: int, chosen: Judge, unknown: Sequence[str], hits: Sequence[Hit] = ()) -> Page:
+    return Page(
+        gallery.name,
+        gallery.model,
+        _matcher(chosen.reranker),
+        revision,
+        _stages(chosen.reranker),
+        tuple(unknown),
+        tuple(hits),
+        chosen.calibration,
+        chosen.threshold,
+    )
+
+
+def _ranked(page: Page, step: Ranked) -> Page:
+    """Fill a page with what was ranked, and say whether something matches."""
+    full = replace(page, hits=tuple(step.hits))
+    if hold(step.hits, page.threshold):
+        return full
+    judged = [hit for hit in step.hits if hit.match_probability is not None]
+    return replace(full, nothing_matches=page.threshold is not None, best_below=judged[0] if judged else None)
 
 
 def _matcher(reranker: Reranker | None) -> str | None:

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from api.errors import UsageError
 from api.paths import expanded
+from api.results import ItemDetail
 from api.wiring import Wiring
 from indexer.decode import decode, decode_bytes, open_file, thumbnail
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, PictureMissing
@@ -19,12 +20,15 @@ from retrieval import ask as asking
 from retrieval.models.checkpoints import Checkpoint, Role, companion
 from retrieval.types import Answer
 from storage import galleries, items
+from storage.galleries import Gallery
 from storage.items import Item
 
 Picture = Image | Path | str | bytes
 """A decoded picture, a file, or a file's content."""
 
 THUMBNAIL_SIDE = 320
+THUMBNAIL_REVISION = 2
+"""Raised by hand when thumbnails come out otherwise: those that were kept before are not taken any more."""
 
 
 def read(wiring: Wiring, picture: Picture) -> Image:
@@ -53,6 +57,22 @@ def item(wiring: Wiring, item_id: int) -> Item:
         return items.by_id(session, item_id)
 
 
+def item_detail(wiring: Wiring, item_id: int) -> ItemDetail:
+    """Find a living item, the gallery it is of, and when it was first seen."""
+    with wiring.database.reading() as session:
+        found = items.by_id(session, item_id)
+        gallery = galleries.by_id(session, found.gallery_id)
+        return ItemDetail(found, gallery.name, items.created_at(session, found.id))
+
+
+def in_gallery(wiring: Wiring, item_id: int) -> tuple[Gallery, Image]:
+    """Find the gallery of a picture, and open it."""
+    found = _image_item(wiring, item_id)
+    with wiring.database.reading() as session:
+        gallery = galleries.by_id(session, found.gallery_id)
+    return gallery, wiring.originals.open(found)
+
+
 def original(wiring: Wiring, item_id: int) -> tuple[Item, BinaryIO]:
     """Open the file of an item's picture, which must be as it was when it was indexed."""
     found = _image_item(wiring, item_id)
@@ -71,10 +91,10 @@ def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:
     found = _image_item(wiring, item_id)
     if found.content_hash is None:
         raise OriginalMissing(found.uri)
-    name = f"{found.content_hash}-{THUMBNAIL_SIDE}.jpg"
+    name = f"{found.content_hash}-{THUMBNAIL_SIDE}-{THUMBNAIL_REVISION}.jpg"
 
     def make() -> bytes:
-        return thumbnail(wiring.originals.open(found), side=THUMBNAIL_SIDE)
+        return thumbnail(wiring.originals.open(found, least_side=2 * THUMBNAIL_SIDE), side=THUMBNAIL_SIDE)
 
     return found, wiring.blobs.get_or_make(name, make)
 

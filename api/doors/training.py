@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from api.doors import evaluations, folders
+from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.paths import expanded
 from api.results import Evaluated
@@ -135,7 +136,9 @@ def _gallery(wiring: Wiring, target: Path | str, task: Task, progress: Progress)
         return folders.by_name(wiring, str(target))
     quiet = Wiring(wiring.settings, _nothing)
     try:
-        indexed = folders.index(quiet, target, gallery=None, model=None, progress=progress, ask_network=False)
+        indexed = folders.index(
+            quiet, target, gallery=None, model=None, progress=progress, downloads="for a new gallery"
+        )
     finally:
         quiet.close()
     if task != "vqa":
@@ -353,9 +356,8 @@ def _recall(
     try:
         indexed = folders.index(apart, shown, gallery="held-out", model=str(model), progress=progress)
         gallery = folders.by_name(apart, indexed.gallery)
-        evaluated = evaluations.evaluate(
-            apart, gallery, candidates=None, rerank=True, queries=None, seed=0, progress=progress
-        )
+        ranking = Ranking(evaluations.LEAST_CANDIDATES)
+        evaluated = evaluations.evaluate(apart, gallery, ranking, queries=None, seed=0, progress=progress)
     except Exception as error:
         if isinstance(error.__cause__, sqlite3.OperationalError):  # SQLAlchemy's own error would be a traceback
             raise TrainingNotWritten(home, error.__cause__) from error

@@ -77,7 +77,8 @@ def _body(body: Part) -> Iterator[tuple[str, str, str]]:
 
 
 def _answer(status: str, response: Part) -> tuple[str, str, str]:
-    kinds = [f"<code>{escape(name)}</code>: {_kind(one['schema'])}" for name, one in response["content"].items()]
+    contents = response.get("content", {})
+    kinds = [f"<code>{escape(name)}</code>: {_kind(one['schema'])}" for name, one in contents.items()]
     return f"<code>{escape(status)}</code>", escape(response["description"]), "<br>".join(kinds)
 
 
@@ -86,8 +87,10 @@ def _kind(schema: Part) -> str:
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
-    if "anyOf" in schema:
-        return " or ".join(map(_kind, schema["anyOf"]))
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(map(_kind, choices))
+    if "const" in schema:
+        return escape(repr(schema["const"]))
     if "enum" in schema:
         return escape(", ".join(map(repr, schema["enum"])))
     if schema.get("type") == "array":

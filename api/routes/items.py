@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.deps import ItemId, Words, as_response, service_of
+from api.deps import ItemId, K, Words, as_response, service_of
 from api.files import OpenFile
-from api.media import HEAD_BYTES, disposition, media_type
+from api.media import HEAD_BYTES, PICTURE, disposition, media_type, picture_headers
 from api.problems import documented
-from api.schemas import AnswerOut, ItemOut
+from api.schemas import AnswerOut, ItemOut, PageOut
 from indexer.decode import THUMBNAIL_TYPE
 from indexer.uri import from_uri
 from storage.items import Item
 
 router = APIRouter(tags=["items"])
-
-PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
-}
 
 
 class AskIn(BaseModel):
@@ -36,7 +32,7 @@ class AskIn(BaseModel):
 async def item(request: Request, item_id: ItemId) -> Response:
     """Show what is known of an item."""
     service = service_of(request)
-    return as_response(ItemOut.of(await service.read(request, partial(service.sightline.item, item_id))))
+    return as_response(ItemOut.of(await service.read(request, partial(service.sightline.describe_item, item_id))))
 
 
 @router.get("/v1/items/{id}/image", response_class=Response, responses=PICTURE | documented(404, 410, 422, 429, 503))
@@ -54,7 +50,7 @@ async def thumbnail(request: Request, item_id: ItemId) -> Response:
     """Give a small JPEG of a picture."""
     service = service_of(request)
     found, content = await service.read(request, partial(service.sightline.thumbnail, item_id))
-    headers = _headers(found)
+    headers = picture_headers(found.content_hash)
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(content, headers=headers, media_type=THUMBNAIL_TYPE)
@@ -69,9 +65,16 @@ async def ask(request: Request, item_id: ItemId, body: Annotated[AskIn | None, B
     return as_response(AnswerOut.of(answer))
 
 
+@router.get("/v1/items/{id}/texts", response_model=PageOut, responses=documented(404, 409, 410, 422, 429, 503))
+async def texts(request: Request, item_id: ItemId, k: K = 5) -> Response:
+    """Find the texts of its gallery that describe a picture best."""
+    service = service_of(request)
+    return as_response(PageOut.of(await service.rerank(request, partial(service.sightline.texts_of, item_id, k=k))))
+
+
 def _original(item: Item, file: BinaryIO, known: str) -> Response:
     """Shape a file into a response."""
-    headers = _headers(item)
+    headers = picture_headers(item.content_hash)
     if headers["ETag"] in known:
         file.close()
         return Response(status_code=304, headers=headers)
@@ -79,15 +82,3 @@ def _original(item: Item, file: BinaryIO, known: str) -> Response:
     file.seek(0)
     name = from_uri(item.uri).name
     return OpenFile(file, headers | {"Content-Length": str(item.size), "Content-Disposition": disposition(name)}, kind)
-
-
-def _headers(item: Item) -> dict[str, str]:
-    """Let a browser ask again each time, which costs little, and never guess what a file is.
-
-    Not `immutable`: a database that is made anew gives the same ids to other pictures.
-    """
-    return {
-        "ETag": f'"{item.content_hash}"',
-        "Cache-Control": "private, no-cache",
-        "X-Content-Type-Options": "nosniff",
-    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from indexer.decode import PICTURE_SUFFIXES, open_file, unreadable
@@ -72,9 +73,13 @@ def captions(folder: Path) -> Iterator[CaptionRecord]:
     except DecodeFailed as error:
         raise BadCaptions(path, 0, error.reason) from error
     with file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield _caption(root, path, number, line)
+        yield from _captions(root, path, file)
+
+
+def check_captions(content: bytes) -> None:
+    """Raise BadCaptions unless the content of a `captions.jsonl` can be read."""
+    for _ in _captions(Path("/"), Path(CAPTIONS), BytesIO(content)):
+        pass
 
 
 def looks_rendered(folder: Path, is_rendered: Callable[[Path], bool], *, sample: int = 20) -> bool:
@@ -137,6 +142,12 @@ def _record(path: bytes) -> Record | None:
 
 
 # --- captions
+
+
+def _captions(root: Path, path: Path, file: Iterable[bytes]) -> Iterator[CaptionRecord]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield _caption(root, path, number, line)
 
 
 def _caption(root: Path, path: Path, number: int, line: bytes) -> CaptionRecord:

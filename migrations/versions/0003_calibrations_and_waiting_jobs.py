@@ -28,6 +28,7 @@ def upgrade() -> None:
         jobs.add_column(sa.Column("cancel_wanted", sa.Boolean(), server_default=sa.false(), nullable=False))
         jobs.add_column(sa.Column("holder", sa.String(length=128), nullable=True))
         jobs.add_column(sa.Column("holder_until", sa.DateTime(timezone=True), nullable=True))
+        jobs.add_column(sa.Column("deaths", sa.Integer(), server_default="0", nullable=False))
         jobs.add_column(sa.Column("created_at", sa.DateTime(timezone=True), nullable=True))
         jobs.create_index("ix_jobs_state", ["state"], unique=False)
     op.execute("UPDATE jobs SET created_at = started_at")
@@ -62,6 +63,7 @@ def downgrade() -> None:
         jobs.drop_index("ix_jobs_state")
         for name in (
             "created_at",
+            "deaths",
             "holder_until",
             "holder",
             "cancel_wanted",

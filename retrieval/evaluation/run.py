@@ -12,8 +12,9 @@ from random import Random
 
 import numpy as np
 
-from retrieval.errors import NoPairs
-from retrieval.evaluation.measures import recalls
+from retrieval.errors import NoPairs, TooFewHits
+from retrieval.evaluation.calibrating import Fitted, Sample, fit
+from retrieval.evaluation.measures import RecallCurve, recall_curve, recalls
 from retrieval.first_stage import find, vectors_of
 from retrieval.models.roles import Encoder
 from retrieval.rerank import Judged, Reranker, rerank_images, rerank_texts, unjudged
@@ -26,12 +27,18 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Direction:
-    """Recall of one direction by the first stage (`before`) and after reranking (None without a matcher)."""
+    """Recall of one direction by the first stage (`before`) and after reranking (None without a matcher).
+
+    `curve` is recall at every depth up to the candidates'. `calibration` is what the matcher's margins say about its
+    own hits; None without a matcher, and where there were too few right or wrong hits to tell.
+    """
 
     name: str
     queries: int
     before: dict[str, float]
     after: dict[str, float] | None
+    curve: RecallCurve
+    calibration: Fitted | None
 
 
 Record = Callable[[str, int, Sequence[Judged]], None]
@@ -130,14 +137,30 @@ def _measure(
         chosen = sorted(Random(seed).sample(chosen, queries))
     before: dict[int, list[int]] = {}
     after: dict[int, list[int]] = {}
+    sample = Sample()
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
         for query, (first, second) in ask(some).items():
             before[query], after[query] = _ids(first), _ids(second)
             record(name, query, second if reranker else first)
+            sample.add(second, right[query])
         advance(len(some))
     qrels = {query: right[query] for query in chosen}
-    return Direction(name, len(chosen), recalls(before, qrels), recalls(after, qrels) if reranker else None)
+    return Direction(
+        name,
+        len(chosen),
+        before=recalls(before, qrels),
+        after=recalls(after, qrels) if reranker else None,
+        curve=recall_curve(before, after if reranker else None, qrels),
+        calibration=_calibration(sample),
+    )
+
+
+def _calibration(sample: Sample) -> Fitted | None:
+    try:
+        return fit(sample)
+    except TooFewHits:
+        return None
 
 
 def _ids(judged: Iterable[Judged]) -> list[int]:

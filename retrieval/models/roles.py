@@ -71,6 +71,11 @@ class Encoder(ImageReader, TextReader, Protocol):
 class Matcher(ImageReader, TextReader, Protocol):
     """The ITM side: (text, image) pairs to logits."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of weights and preprocessing: what was measured of one fingerprint holds for no other."""
+        ...
+
     def image_tokens(self, pixels: UInt8) -> Float32:
         """Patch embeddings that the ITM cross-attends to: `uint8 [n, R, R, 3]` to `float32 [n, t, c]`."""
         ...

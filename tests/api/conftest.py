@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -13,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from api import Sightline
@@ -28,6 +26,7 @@ from retrieval.training.world.galleries import write_gallery
 from retrieval.types import Float32
 
 Ask = Callable[..., Any]
+Listen = Callable[[Any], AbstractContextManager[int]]
 SECONDS = 60
 
 
@@ -123,7 +122,7 @@ class Held:
 
 
 @pytest.fixture
-def hold(gallery: str, settings: Settings) -> Callable[..., AbstractContextManager[Held]]:
+def hold(gallery: str, settings: Settings, listen: Listen) -> Callable[..., AbstractContextManager[Held]]:
     """Run a service with a held encoder, with settings changed; `over_a_wire` takes a real server."""
 
     @contextmanager
@@ -134,7 +133,7 @@ def hold(gallery: str, settings: Settings) -> Callable[..., AbstractContextManag
         service.sightline.wiring = HeldWiring(service.settings, encoder)
         with ExitStack() as stack:
             if over_a_wire:
-                port = stack.enter_context(listening(app))
+                port = stack.enter_context(listen(app))
                 client: Any = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS))
             else:
                 client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
@@ -144,25 +143,6 @@ def hold(gallery: str, settings: Settings) -> Callable[..., AbstractContextManag
                 encoder.may_go.set()
 
     return holding
-
-
-@contextmanager
-def listening(service: Any) -> Iterator[int]:
-    """Run an application on a real server in a thread and give its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(service, log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(SECONDS)
-
-
-@pytest.fixture
-def listen() -> Callable[[Any], AbstractContextManager[int]]:
-    return listening
 
 
 def is_problem(answer: Any, status: int, field: str | None) -> bool:

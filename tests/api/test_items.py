@@ -32,10 +32,14 @@ def ids(sightline: Sightline, gallery: str) -> dict[str, int]:
 def test_an_item_tells_what_is_known_of_it(client: TestClient, ids: dict[str, int], photos: Path) -> None:
     body = client.get(f"/v1/items/{ids['a.png']}").json()
     assert body.pop("content_hash")
+    assert body.pop("created_at")
     assert body == {
         "id": ids["a.png"],
         "kind": "image",
         "uri": str(photos / "a.png"),
+        "name": "a.png",
+        "source": str(photos),
+        "gallery": "photos",
         "size": (photos / "a.png").stat().st_size,
         "width": 8,
         "height": 8,
@@ -43,7 +47,7 @@ def test_an_item_tells_what_is_known_of_it(client: TestClient, ids: dict[str, in
     }
 
 
-@pytest.mark.parametrize("path", ["", "/image", "/thumbnail", "/ask"])
+@pytest.mark.parametrize("path", ["", "/image", "/thumbnail", "/texts", "/ask"])
 @pytest.mark.parametrize("item_id", [0, -1, 999, 1 << 53, 1 << 63, 10**30])
 def test_an_unknown_item_is_404(client: TestClient, problem: IsProblem, item_id: int, path: str) -> None:
     address = f"/v1/items/{item_id}{path}"
@@ -183,3 +187,30 @@ def test_a_file_that_failed_is_not_handed_out(
 def test_head_is_answered_wherever_get_is(client: TestClient, ids: dict[str, int]) -> None:
     for path in ("/healthz", "/v1/galleries", f"/v1/items/{next(iter(ids.values()))}/image"):
         assert client.head(path).status_code == 200
+
+
+def test_the_texts_that_describe_a_picture_best_are_found(cards: TestClient, cards_home: Path, card: bytes) -> None:
+    page = cards.get("/v1/items/1/texts").json()
+    assert (len(page["hits"]), page["stages"], page["gallery"]) == (5, "itc+itm", "cards")
+    looked_up = cards.post("/v1/galleries/cards/lookup?k=3", files={"image": ("x.png", card)}).json()
+    shorter = cards.get("/v1/items/1/texts?k=3").json()
+    assert [hit["text"] for hit in shorter["hits"]] == [hit["text"] for hit in looked_up["hits"]]
+
+
+def test_a_gallery_without_texts_has_none_for_a_picture(
+    sightline: Sightline, photos: Path, settings: Settings, problem: IsProblem
+) -> None:
+    sightline.index(photos, gallery="photos", model="hashing")
+    picture = item_ids(sightline)["a.png"]
+    with TestClient(create_app(settings)) as client:
+        assert problem(client.get(f"/v1/items/{picture}/texts"), 409, "texts")
+
+
+def test_a_name_is_shown_as_a_person_reads_it(sightline: Sightline, photos: Path, settings: Settings) -> None:
+    (photos / "100% sure" / "\udcff").mkdir(parents=True)
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(photos / "100% sure" / "\udcff" / "ü.gif", "GIF")
+    sightline.index(photos, gallery="photos", model="hashing")
+    odd = item_ids(sightline)["ü.gif"]
+    with TestClient(create_app(settings)) as client:
+        body = client.get(f"/v1/items/{odd}").json()
+    assert (body["name"], body["uri"]) == ("100% sure/\ufffd/ü.gif", f"{photos}/100%25 sure/%FF/ü.gif")

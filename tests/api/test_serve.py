@@ -8,26 +8,30 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import httpx
 import pytest
 
 from api import Sightline
+from api.doors.demo import FIRST_SCENES
 from api.schemas import PageOut
 from api.settings import Settings
 
 COMMAND = (sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", "0")
 REQUESTS = 4000
+FILES = 2500
 
 
 @contextmanager
-def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = (*COMMAND, *options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
@@ -45,6 +49,72 @@ def test_the_address_is_printed_and_ctrl_c_ends_it_quietly(gallery: str, sightli
         _, complaints = process.communicate(timeout=60)
     assert page == PageOut.of(sightline.search("photos", "red", rerank=False)).model_dump()
     assert "Traceback" not in complaints
+
+
+def watch(client: httpx.Client, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Ask for the newest job until it is as it should be."""
+    deadline = monotonic() + 120
+    while True:
+        jobs: list[dict[str, Any]] = client.get("/v1/jobs").json()
+        if jobs and until(jobs[0]):
+            return jobs[0]
+        assert monotonic() < deadline, jobs
+        sleep(0.02)
+
+
+def test_a_killed_service_goes_on_with_its_job_when_it_is_started_again(
+    home: Path, tmp_path: Path, paint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODEL", "hashing")
+    for i in range(FILES):
+        paint(tmp_path / "many" / f"{i:04d}.png", (i % 256, i // 256, 7))
+    transport = httpx.HTTPTransport(retries=50)
+    with serving("--no-demo") as (process, address), httpx.Client(base_url=address, transport=transport) as client:
+        assert client.get("/v1/jobs").json() == []  # no demo: nobody wants it
+        asked = client.post("/v1/jobs", json={"kind": "index", "gallery": "many", "folder": str(tmp_path / "many")})
+        assert asked.status_code == 202
+        watch(client, lambda job: job["state"] == "running" and job["report"].get("added", 0) > 0)
+        process.kill()
+    with serving("--no-demo") as (_, address), httpx.Client(base_url=address, transport=transport) as client:
+        job = watch(client, lambda job: job["state"] not in ("waiting", "running"))
+        assert (job["id"], job["state"], job["error"]) == (asked.json()["id"], "done", None)
+        assert job["report"]["found"] == FILES
+        assert client.get("/v1/galleries/many").json()["items"] == FILES
+
+
+def test_ctrl_c_puts_the_job_in_hand_back(
+    home: Path, tmp_path: Path, paint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODEL", "hashing")
+    for i in range(FILES):
+        paint(tmp_path / "many" / f"{i:04d}.png", (i % 256, i // 256, 7))
+    transport = httpx.HTTPTransport(retries=50)
+    with serving("--no-demo") as (process, address), httpx.Client(base_url=address, transport=transport) as client:
+        client.post("/v1/jobs", json={"kind": "index", "gallery": "many", "folder": str(tmp_path / "many")})
+        watch(client, lambda job: job["report"].get("added", 0) > 0)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=60)
+    assert "Traceback" not in complaints
+    library = Sightline(settings=Settings())
+    (job,) = library.jobs()
+    library.close()
+    assert (job.state, job.report["added"] > 0) == ("waiting", True)
+
+
+def test_an_empty_home_opens_on_a_ready_gallery(home: Path) -> None:
+    transport = httpx.HTTPTransport(retries=50)
+    with (
+        serving() as (process, address),
+        httpx.Client(base_url=address, transport=transport, timeout=60) as client,
+    ):
+        assert process.stdout is not None
+        assert "making the gallery demo" in process.stdout.readline()
+        job = watch(client, lambda job: job["state"] not in ("waiting", "running"))
+        assert (job["kind"], job["gallery"], job["state"], job["error"]) == ("demo", "demo", "done", None)
+        shown = client.get("/v1/galleries/demo").json()
+        assert shown["items"] == FIRST_SCENES
+        page = client.get("/v1/galleries/demo/search", params={"text": shown["examples"][0]}).json()
+        assert page["hits"][0]["uri"].endswith("postcard-0001.png")
 
 
 @pytest.mark.stress

@@ -20,7 +20,7 @@ from indexer.uri import from_uri, to_uri
 from retrieval.first_stage import vectors_of
 from storage import galleries, items, snapshots
 from storage.errors import GalleryBusy, ModelMismatch
-from storage.galleries import new_holder
+from storage.holders import new_holder
 from storage.items import Item
 from storage.lease import write_lease
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import pytest
 
 from retrieval.models.checkpoints import Scoring
-from retrieval.rerank import Judged, order, score_of, unjudged
+from retrieval.rerank import Judged, margin_of, order, score_of, unjudged
 from retrieval.types import Candidate
 
 A, B, C = Candidate(1, 0.9, 1), Candidate(2, 0.8, 2), Candidate(3, 0.7, 3)
@@ -45,13 +44,5 @@ def test_equal_scores_keep_the_order_of_the_first_stage() -> None:
     assert [one.candidate.item_id for one in order([judged(twin, 1.0), judged(A, 1.0)])] == [1, 9]
 
 
-def test_the_match_probability_is_the_softmax_of_both_logits() -> None:
-    import numpy as np
-
-    from retrieval.rerank import _judge
-
-    one = _judge(A, np.array([1.0, 2.0], dtype=np.float32), "itm")
-    assert one.match_probability is not None
-    assert math.isclose(one.match_probability, math.exp(2) / (math.exp(1) + math.exp(2)), rel_tol=1e-6)
-    extreme = _judge(A, np.array([-500.0, 500.0], dtype=np.float32), "itm")
-    assert extreme.match_probability == 1.0
+def test_the_margin_is_how_far_the_match_logit_lies_above_the_other() -> None:
+    assert margin_of(np.array([1.5, 2.0], dtype=np.float32)) == 0.5

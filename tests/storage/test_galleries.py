@@ -10,6 +10,7 @@ from storage import galleries
 from storage.db import Database
 from storage.errors import BadGalleryName, GalleryBusy, GalleryNotFound, LeaseLost, ModelMismatch
 from storage.galleries import Gallery
+from storage.holders import new_holder
 from storage.tables import GalleryTable, now
 
 
@@ -45,7 +46,7 @@ def test_other_weights_under_the_same_name_are_another_model(database: Database,
 
 
 def test_a_second_writer_waits_its_turn(database: Database, gallery: Gallery) -> None:
-    first, second = galleries.new_holder(), galleries.new_holder()
+    first, second = new_holder(), new_holder()
     with database.writing() as session:
         galleries.acquire_lease(session, gallery, first)
     with pytest.raises(GalleryBusy), database.writing() as session:
@@ -56,7 +57,7 @@ def test_a_second_writer_waits_its_turn(database: Database, gallery: Gallery) ->
 
 
 def test_a_lease_that_ran_out_is_taken_and_its_old_holder_is_told(database: Database, gallery: Gallery) -> None:
-    first, second = galleries.new_holder(), galleries.new_holder()
+    first, second = new_holder(), new_holder()
     with database.writing() as session:
         galleries.acquire_lease(session, gallery, first)
         session.get_one(GalleryTable, gallery.id).lease_until = now() - timedelta(seconds=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from storage import galleries, items, judgements, schema, words
+from storage import galleries, items, jobs, judgements, schema, words
 from storage.db import Database
 from storage.errors import SchemaOutdated
 from storage.items import NewItem
@@ -27,6 +28,12 @@ FULL = (
     "INSERT INTO pairs (text_id, image_id, gallery_id) VALUES (2, 1, 1)",
 )
 """A gallery of a picture with its caption, as the first schema holds it."""
+JOBS = (
+    "INSERT INTO jobs (id, gallery_id, kind, state, report, started_at, finished_at)"
+    " VALUES (4, 1, 'index', 'done', '{\"added\": 3}', '2025-01-01 00:00:00', '2025-01-01 00:00:09'),"
+    " (7, 1, 'index', 'running', '{}', '2025-01-02 00:00:00', NULL)",
+)
+"""A job that is done and one that was killed, as the second schema holds them."""
 
 
 @pytest.fixture
@@ -74,6 +81,38 @@ def test_a_database_in_use_keeps_its_pairs_as_given_ones(tmp_path: Path, config:
         assert items.pairs(session, 1) == items.pairs(session, 1, (items.GIVEN,)) == [(2, 1)]
         judgements.store(session, 1, [Judgement(1, "a cat", judgements.GIVEN, 0.25)])
         assert judgements.of_gallery(session, 1) == [Judgement(1, "a cat", "", 0.25, None)]
+    database.close()
+
+
+def test_a_database_in_use_keeps_its_jobs(tmp_path: Path, config: Config) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in (*FULL, *JOBS):
+            connection.execute(text(statement))
+    schema.upgrade(database)
+    with database.writing() as session:
+        assert jobs.requeue_orphans(session) == 0
+        done, killed = (jobs.by_id(session, number) for number in (4, 7))
+        assert (done.gallery, done.state, done.report, done.request) == ("photos", "done", {"added": 3}, None)
+        assert done.created_at == done.started_at == datetime(2025, 1, 1, tzinfo=UTC)
+        assert killed.state == "killed"
+        assert jobs.enqueue(session, "index", "photos", {}).id == 8
+    database.close()
+
+
+def test_jobs_survive_a_downgrade_but_for_those_that_never_began(tmp_path: Path, config: Config) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    schema.upgrade(database)
+    with database.writing() as session:
+        galleries.create(session, "photos")
+        begun = jobs.begin(session, "index", "photos", "elsewhere:1:1:abcd")
+        jobs.enqueue(session, "index", "photos", {})
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        assert connection.execute(text("SELECT id, kind, state FROM jobs")).all() == [(begun, "index", "running")]
     database.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +74,12 @@ def gallery_scenes(count: int, *, seed: int) -> list[Scene]:
     return [scene for quadruplet in wanted for scene in quadruplet.scenes][:count]
 
 
-def write_gallery(folder: Path, *, scenes: int = 2000, seed: int) -> None:
+def write_gallery(
+    folder: Path, *, scenes: int = 2000, seed: int, advance: Callable[[int], None] = lambda _: None
+) -> None:
     """Write held-out scenes as `postcard-0001.png` and on, with every fullest caption that is true of each.
 
+    `advance` is told of every postcard that is drawn. Fewer scenes of the same seed are the first ones.
     `captions.jsonl` has a line per picture: {"file": name, "texts": [caption, ...]}, its own caption first.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,7 @@ def write_gallery(folder: Path, *, scenes: int = 2000, seed: int) -> None:
         for number, (scene, own) in enumerate(zip(drawn, claims, strict=True), start=1):
             name = f"postcard-{number:04d}.png"
             save_postcard(scene, folder / name)
+            advance(1)
             texts = dict.fromkeys([claim_text(own), *map(claim_text, true_claims(claims, scene))])
             lines.write(json.dumps({"file": name, "texts": list(texts)}) + "\n")
 

@@ -1,0 +1,183 @@
+"""Work that a service does by itself: checked when it is asked for, kept as a row, done by the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from api.doors import calibrating, demo, embedding, evaluations, folders
+from api.doors.evaluations import LEAST_CANDIDATES
+from api.doors.pages import require_model
+from api.doors.ranking import Ranking
+from api.doors.watching import Watch
+from api.errors import FolderForbidden, Overloaded, UsageError
+from api.paths import expanded
+from api.wiring import Wiring
+from indexer.errors import SourceMissing
+from indexer.uri import from_uri, to_uri
+from retrieval.errors import NoPairs
+from storage import galleries, items, jobs
+from storage.errors import BadGalleryName, GalleryNotFound, ModelMismatch
+from storage.galleries import Gallery
+from storage.jobs import Job
+
+MOST_WAITING = 100
+
+
+def enqueue_index(wiring: Wiring, name: str, folder: str | None, model: str | None) -> Job:
+    """Let a folder be indexed into a gallery, or without a folder all that the gallery is made of."""
+    with _named("gallery"):
+        galleries.check_name(name)
+    known = _find(wiring, name)
+    if model is not None:
+        _check_model(wiring, known, model)
+    if folder is None:
+        require_places(wiring, name)
+    else:
+        folder = str(allowed_folder(wiring, folder))
+        if known is not None:
+            folders.check_apart(Path(folder), known)
+    return _enqueue(wiring, "index", name, {"kind": "index", "gallery": name, "folder": folder, "model": model})
+
+
+def enqueue_evaluation(
+    wiring: Wiring, name: str, *, candidates: int | None, queries: int | None, seed: int, rerank: bool
+) -> Job:
+    """Let a gallery with pairs be measured."""
+    Ranking(LEAST_CANDIDATES, candidates, rerank)
+    gallery = _existing(wiring, name)
+    require_model(gallery, "an evaluation")
+    with wiring.database.reading() as session:
+        if not items.count_pairs(session, gallery.id):
+            raise NoPairs(name)
+    request = {"candidates": candidates, "queries": queries, "seed": seed, "rerank": rerank}
+    return _enqueue(wiring, "evaluate", name, {"kind": "evaluate", "gallery": name, **request})
+
+
+def enqueue_calibration(wiring: Wiring, name: str) -> Job:
+    """Let the match probabilities of a gallery be calibrated."""
+    gallery = _existing(wiring, name)
+    wiring.matcher(require_model(gallery, "a calibration"))
+    return _enqueue(wiring, "calibrate", name, {"kind": "calibrate", "gallery": name})
+
+
+def enqueue_demo(wiring: Wiring) -> Job | None:
+    """Let the demo's gallery be made on a home where nothing was ever done; None elsewhere."""
+    with wiring.database.writing() as session:
+        if galleries.summaries(session) or jobs.listing(session, limit=1):
+            return None
+        return jobs.enqueue(session, "demo", demo.GALLERY, {"kind": "demo"})
+
+
+def do(wiring: Wiring, job: Job, watch: Watch) -> None:
+    """Do what a job asks for."""
+    match job.request or {}:
+        case {"kind": "index", "gallery": str(name), "folder": folder, "model": model}:
+            for place in require_places(wiring, name) if folder is None else [allowed_folder(wiring, folder)]:
+                folders.index(wiring, place, gallery=name, model=model, progress=watch, downloads="never")
+        case {"kind": "evaluate", "gallery": str(name)} as asked:
+            ranking = Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"])
+            gallery = folders.by_name(wiring, name)
+            evaluated = evaluations.evaluate(
+                wiring, gallery, ranking, queries=asked["queries"], seed=asked["seed"], progress=watch
+            )
+            watch.report = lambda: {"evaluation": evaluated.id}
+        case {"kind": "calibrate", "gallery": str(name)}:
+            gallery = folders.by_name(wiring, name)
+            calibrating.calibrate(wiring, gallery, matcher=None, queries=None, progress=watch)
+        case {"kind": "demo"}:
+            demo.prepare(wiring, watch)
+        case request:
+            raise UsageError("kind", f"this version does not know how to do {request}")
+
+
+def listing(wiring: Wiring, *, gallery: str | None, limit: int) -> list[Job]:
+    """List jobs, the newest first."""
+    with wiring.database.reading() as session:
+        return jobs.listing(session, gallery=gallery, limit=limit)
+
+
+def by_id(wiring: Wiring, job_id: int) -> Job:
+    """Find a job."""
+    with wiring.database.reading() as session:
+        return jobs.by_id(session, job_id)
+
+
+def cancel(wiring: Wiring, job_id: int) -> Job:
+    """Stop a job: at once where it waits, after its batch where it runs."""
+    with wiring.database.writing() as session:
+        return jobs.cancel(session, job_id)
+
+
+def continue_(wiring: Wiring, job_id: int) -> Job:
+    """Let a job that failed or was stopped wait again."""
+    with wiring.database.writing() as session:
+        return jobs.continue_(session, job_id)
+
+
+def require_places(wiring: Wiring, name: str) -> list[Path]:
+    """Name what a gallery is made of: its sources, and what was uploaded into it. There must be something."""
+    known = _find(wiring, name)
+    places = [from_uri(source) for source in (known.sources if known else ())]
+    uploaded = wiring.uploads.folder(name)
+    if uploaded.is_dir() and to_uri(uploaded.resolve()) not in (known.sources if known else ()):
+        places.append(uploaded)
+    if not places:
+        sentence = f"there is no gallery {name!r} yet, and no picture was uploaded for one: name a folder"
+        raise UsageError("folder", sentence)
+    for place in places:
+        if not place.is_dir():
+            raise SourceMissing(place)
+    return places
+
+
+def allowed_folder(wiring: Wiring, folder: str) -> Path:
+    """Give the folder that a stranger named, links followed; FolderForbidden unless this service may index it."""
+    place = expanded(folder)
+    if not place.is_absolute():
+        raise UsageError("folder", f"the folder is {folder!r}; name it from the root on, as /srv/photos")
+    try:
+        found = place.resolve()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: links in a circle; ValueError: a zero byte
+        raise SourceMissing(place) from None
+    roots = wiring.settings.allowed_folders
+    if not any(found.is_relative_to(root.resolve()) for root in roots):
+        raise FolderForbidden(folder, roots)
+    # Only now: whether a folder is there is nothing to tell about those that nobody may name.
+    if not found.is_dir():
+        raise SourceMissing(place)
+    return found
+
+
+def _check_model(wiring: Wiring, gallery: Gallery | None, model: str) -> None:
+    embedding.check_offered(wiring, model)
+    if gallery is not None and gallery.model is not None and wiring.checkpoint(model).name != gallery.model:
+        raise ModelMismatch(gallery.name, gallery.model, model)
+
+
+def _enqueue(wiring: Wiring, kind: str, gallery: str, request: dict[str, Any]) -> Job:
+    with wiring.database.writing() as session:
+        if jobs.count_waiting(session) >= MOST_WAITING:
+            raise Overloaded("jobs", MOST_WAITING)
+        return jobs.enqueue(session, kind, gallery, request)
+
+
+def _find(wiring: Wiring, name: str) -> Gallery | None:
+    with wiring.database.reading() as session:
+        return galleries.by_name(session, name) if galleries.exists(session, name) else None
+
+
+def _existing(wiring: Wiring, name: str) -> Gallery:
+    with _named("gallery"):
+        return folders.by_name(wiring, name)
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    """Say which part of the request a gallery's wrong name is in."""
+    try:
+        yield
+    except (BadGalleryName, GalleryNotFound) as error:
+        raise UsageError(field, str(error)) from error

@@ -1,0 +1,185 @@
+"""The page for everyone: by keyboard alone, on a narrow screen, for screen readers, and when something goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+Visit = Callable[..., Page]
+QUERY = "three apples left of a blue car"
+NARROW, WIDE = (360, 740), (1440, 900)
+SERIOUS = ("serious", "critical")
+# A path, and what is there when it is shown whole.
+VIEWS = {
+    "wall": ("/?gallery=cards", "#wall li"),
+    "hits": (f"/?gallery=cards&q={QUERY}", "#hits li"),
+    "nothing matches": (f"/?gallery=cards&q={QUERY}&min=1", "#nothing-matches li"),
+    "card": ("/?gallery=cards&item=1", "dialog[open] [aria-label='Similar pictures'] li"),
+    "galleries": ("/?view=galleries", "[data-gallery=names]"),
+    "evaluations": ("/?view=evaluations&gallery=cards", "#view-evaluations form"),
+    "problem": ("/?gallery=nowhere", "[role=alert] p"),
+}
+views = pytest.mark.parametrize("view", VIEWS)
+
+
+def show(visit: Visit, view: str, size: tuple[int, int], **options: Any) -> Page:
+    path, shown = VIEWS[view]
+    width, height = size
+    page = visit(path, width=width, height=height, **options)
+    expect(page.locator(shown).first).to_be_visible()
+    return page
+
+
+def has_focus(page: Page, role: str, name: str) -> None:
+    expect(page.get_by_role(role, name=name)).to_be_focused()
+
+
+# ------------------------------------------------------------------------------------------------------ screen readers
+
+
+@views
+def test_axe_finds_nothing_serious(visit: Visit, view: str) -> None:
+    axe = Axe()
+    page = show(visit, view, WIDE)
+    for size in (WIDE, NARROW):
+        for scheme in ("light", "dark"):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            page.emulate_media(color_scheme=scheme)
+            found = axe.run(page).response["violations"]
+            told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found if one["impact"] in SERIOUS]
+            assert told == [], (size, scheme)
+
+
+# ------------------------------------------------------------------------------------------------------------- keyboard
+
+
+def test_all_of_a_search_is_done_by_keyboard(visit: Visit) -> None:
+    page = visit("/?gallery=cards")
+    expect(page.get_by_role("list", name="Pictures").get_by_role("listitem")).to_have_count(32)
+    page.keyboard.press("Tab")
+    has_focus(page, "link", "Skip to the pictures")
+    page.keyboard.press("/")
+    has_focus(page, "searchbox", "Search pictures")
+    page.keyboard.type(QUERY)
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("reranked")
+    tab_to(page, "#hits a")
+    expect(page.locator("#hits li").nth(0).get_by_role("link")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#hits li").nth(1).get_by_role("link")).to_be_focused()
+    page.keyboard.press("End")
+    expect(page.locator("#hits li").last.get_by_role("link")).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    tab_to(page, "dialog[open] input, dialog[open] textarea")
+    page.keyboard.type("what is left of the car ?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("log", name="Conversation")).to_contain_text("apple")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator("#hits li").first.get_by_role("link")).to_be_focused()
+
+
+def test_the_sliders_are_moved_and_the_views_are_reached_by_keyboard(visit: Visit) -> None:
+    page = visit(f"/?gallery=cards&q={QUERY}")
+    expect(page.locator("#status")).to_contain_text("reranked")
+    tab_to(page, "input[type=range]")
+    page.keyboard.press("Home")
+    expect(page.locator("#hits li").first).to_have_attribute("data-itc-rank", "1")
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "nav a[href*=galleries]")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("list", name="All galleries")).to_be_visible()
+    tab_to(page, "main button")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="New gallery")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    has_focus(page, "button", "New gallery")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until something has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")
+
+
+# -------------------------------------------------------------------------------------------------------- narrow screen
+
+
+@views
+def test_nothing_is_wider_than_a_screen_of_360_pixels(visit: Visit, view: str) -> None:
+    page = show(visit, view, NARROW)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for name in ("#hits li", "#wall li", "dialog[open]"):
+        for box in page.locator(name).all()[:4]:
+            where = box.bounding_box()
+            assert where is not None
+            assert where["x"] >= 0
+            assert where["x"] + where["width"] <= 360
+
+
+def test_a_search_works_on_a_narrow_screen_and_its_settings_are_folded_away(visit: Visit) -> None:
+    page = visit("/?gallery=cards", width=360, height=740, has_touch=True)
+    page.get_by_role("searchbox", name="Search pictures").fill(QUERY)
+    page.get_by_role("button", name="Search", exact=True).tap()
+    expect(page.locator("#status")).to_contain_text("reranked")
+    depth = page.get_by_role("slider", name="Candidates reranked")
+    expect(depth).to_be_hidden()
+    page.get_by_text("Settings of the search").tap()
+    expect(depth).to_be_visible()
+    page.locator("#hits li").first.get_by_role("link").tap()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+# ------------------------------------------------------------------------------------------------------------- problems
+
+
+def test_a_service_that_does_not_answer_is_a_sentence_with_a_way_on(visit: Visit) -> None:
+    page = visit("/?gallery=cards")
+    expect(page.locator("#wall li").first).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("searchbox", name="Search pictures").fill(QUERY)
+    page.keyboard.press("Enter")
+    problem = page.get_by_role("alert").filter(has_text="does not answer")
+    expect(problem).to_be_visible()
+    page.context.set_offline(False)
+    problem.get_by_role("button", name="Try again").click()
+    expect(page.locator("#status")).to_contain_text("reranked")
+    expect(problem).to_be_hidden()
+
+
+def test_a_gallery_that_is_not_there_is_told_with_what_to_do(visit: Visit) -> None:
+    page = show(visit, "problem", WIDE)
+    expect(page.get_by_role("alert")).to_contain_text("nowhere")
+    page.get_by_role("combobox", name="Gallery").select_option("cards")
+    expect(page.locator("#wall li").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("")
+
+
+def test_a_file_that_is_no_picture_is_told_by_a_sentence(visit: Visit, tmp_path: Path) -> None:
+    page = visit("/?gallery=cards")
+    (tmp_path / "notes.png").write_text("no picture")
+    page.get_by_label("Picture to search by").set_input_files(tmp_path / "notes.png")
+    expect(page.get_by_role("alert")).to_contain_text("picture")
+
+
+def test_a_picture_that_is_too_large_is_told_by_a_sentence(visit: Visit, tmp_path: Path) -> None:
+    page = visit("/?gallery=cards")
+    (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(21 << 20))
+    page.get_by_label("Picture to search by").set_input_files(tmp_path / "large.png")
+    expect(page.get_by_role("alert")).to_contain_text("MB")
+
+
+def test_an_item_that_is_not_there_is_told_by_a_sentence(visit: Visit) -> None:
+    page = visit("/?gallery=cards&item=999999")
+    expect(page.get_by_text("999999")).to_be_visible()

@@ -39,7 +39,7 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     files = StaticFiles(directory=sys.argv[1], html=True)
     uvicorn.Server(uvicorn.Config(files, log_level="error")).run(sockets=[listener])
 """
-BARE = "<!doctype html><title>bare</title>"
+BARE = "<!doctype html><title>bare</title><link rel=icon href=data:,>"
 
 # Tells when the cards are there and those in view show their pictures, two frames later, when they are on the screen.
 TIMER = """

@@ -116,7 +116,7 @@ class Watch:
 
     def _show(self) -> None:
         """Write what has changed, and look whether somebody wants the job cancelled."""
-        last = 0.0
+        last = monotonic()
         while not self._ended.is_set():
             # Whatever goes wrong with one note may pass by the next.
             with suppress(Exception):

@@ -85,7 +85,7 @@ async def start_job(request: Request, body: JobIn) -> Response:
 async def jobs(request: Request, gallery: Of = None, limit: Limit = 50) -> list[JobOut]:
     """List jobs, the newest first."""
     service = service_of(request)
-    found = await service.read(request, partial(service.sightline.jobs, gallery=gallery, limit=limit))
+    found = await service.read(request, partial(service.sightline.jobs, gallery=gallery or None, limit=limit))
     return [JobOut.of(job) for job in found]
 
 

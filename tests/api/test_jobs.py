@@ -368,6 +368,7 @@ def test_jobs_are_listed_the_newest_first(service: TestClient, photos: Path) -> 
     assert [job["id"] for job in service.get("/v1/jobs?limit=1").json()] == ids[1:]
     assert [job["id"] for job in service.get("/v1/jobs?gallery=a").json()] == ids[:1]
     assert service.get("/v1/jobs?gallery=nowhere").json() == []
+    assert len(service.get("/v1/jobs?gallery=").json()) == 2
 
 
 def test_too_many_waiting_jobs_are_refused(gate: Gate, many: Path, problem: IsProblem, sightline: Sightline) -> None:

@@ -24,6 +24,8 @@ ADDRESSES = {
     "/v1/pictures": {"post"},
     "/v1/pictures/{picture}": {"get"},
     "/v1/galleries/{name}/search": {"get", "post"},
+    "/v1/galleries/{name}/evaluations": {"get"},
+    "/v1/galleries/{name}/search/events": {"get"},
     "/v1/galleries/{name}/lookup": {"post"},
     "/v1/embed": {"post"},
     "/v1/items/{id}": {"get"},

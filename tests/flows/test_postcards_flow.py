@@ -119,6 +119,14 @@ def test_an_evaluation_measures_both_directions_before_and_after(library: Sightl
             assert 0 <= recalls["recall@1"] <= recalls["recall@5"] <= recalls["recall@10"] <= 1
 
 
+def test_match_probabilities_are_worth_what_they_say(library: Sightline) -> None:
+    """The stated bar: an expected calibration error of 0.03 at most. Sixty first hits alone leave more to chance."""
+    for one in library.evaluate("postcards").directions:
+        assert one.calibration is not None
+        assert one.calibration.error <= 0.03
+        assert one.calibration.first_error <= 0.06
+
+
 def test_a_picture_that_changed_is_a_stale_hit_with_null_scores(tmp_path: Path) -> None:
     folder = tmp_path / "drawn"
     write_gallery(folder, scenes=12, seed=6)

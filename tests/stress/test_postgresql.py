@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from fastapi.testclient import TestClient
 from sqlalchemy import make_url
 
 from api import Sightline
+from api.app import create_app
 from api.settings import Settings
 from retrieval.training.world.galleries import write_gallery
-from storage import galleries, items, schema
+from storage import galleries, items, jobs, schema
 from storage.db import Database
 from storage.errors import GalleryBusy, SchemaOutdated
+from storage.holders import new_holder
 from storage.lease import write_lease
 
 pytestmark = pytest.mark.stress
@@ -119,3 +124,37 @@ def test_a_gallery_has_one_writer_at_a_time(library: Sightline, photos: Path) ->
     gallery = library.gallery(library.index(photos, model="hashing").gallery)
     with write_lease(library.wiring.database, gallery), pytest.raises(GalleryBusy):
         library.index(photos)
+
+
+def test_jobs_are_claimed_once_however_many_ask(library: Sightline, photos: Path) -> None:
+    job_ids = [library.enqueue_index(f"photos-{i}", str(photos)).id for i in range(12)]
+    database = library.wiring.database
+
+    def take(_: int) -> list[int]:
+        taken = []
+        while True:
+            with database.writing() as session:
+                jobs.requeue_orphans(session)
+                job = jobs.claim(session, new_holder())
+            if job is None:
+                return taken
+            taken.append(job.id)
+
+    with ThreadPoolExecutor(4) as threads:
+        claimed = [job_id for some in threads.map(take, range(4)) for job_id in some]
+    assert sorted(claimed) == job_ids
+
+
+def test_a_service_does_jobs(library: Sightline, photos: Path) -> None:
+    settings = library.settings.model_copy(update={"model": "hashing"})
+    with TestClient(create_app(settings)) as client:
+        body = {"kind": "index", "gallery": "served", "folder": str(photos)}
+        job = client.post("/v1/jobs", json=body).json()
+        deadline = monotonic() + 60
+        while job["state"] in ("waiting", "running"):
+            assert monotonic() < deadline, job
+            sleep(0.05)
+            job = client.get(f"/v1/jobs/{job['id']}").json()
+        assert (job["state"], job["error"], job["done"], job["report"]["added"]) == ("done", None, 5, 5)
+        assert client.get("/v1/galleries/served").json()["items"] == 5
+        assert client.delete("/v1/galleries/served").status_code == 204

@@ -49,7 +49,9 @@ export function place(search = location.search) {
  * @param {Partial<Place>} to
  */
 export function addressOf(to) {
-  const said = Object.entries(to).filter(([key, value]) => value !== null && value !== "" && !(key === "view" && value === "search"));
+  const said = Object.entries(to).filter(
+    ([key, value]) => value !== null && value !== "" && !(key === "view" && value === "search"),
+  );
   const query = new URLSearchParams(said.map(([key, value]) => [key, String(value)])).toString();
   return query ? `/?${query}` : "/";
 }
@@ -108,7 +110,8 @@ export function followLinks() {
   document.addEventListener("click", (event) => {
     if (event.defaultPrevented) return;
     const link = event.target.closest?.("a[href^='/?'], a[href='/']");
-    if (!link || link.target || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (!link || link.target || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey)
+      return;
     event.preventDefault();
     go({ ...NOWHERE, ...place(new URL(link.href).search) });
   });

@@ -3,7 +3,7 @@
 import { go, NOWHERE, place } from "./address.js";
 import { byId, h, icon } from "./elements.js";
 import { complain, forgive, say } from "./notices.js";
-import { ask } from "./service.js";
+import { ask, Problem } from "./service.js";
 
 const WORDS = /([\p{L}\p{N}'’-]+)/u;
 let drags = 0;
@@ -41,17 +41,23 @@ export function fillBox(at) {
  */
 export function underline(unknown) {
   const words = new Set(unknown.map((word) => word.toLowerCase()));
-  byId("search").querySelector(".mirror").replaceChildren(...(words.size ? marked(byId("query").value, words) : []));
+  byId("search")
+    .querySelector(".mirror")
+    .replaceChildren(...(words.size ? marked(byId("query").value, words) : []));
   follow();
 }
 
 /** A text with the unknown words in it marked. */
 export function marked(text, words) {
-  return text.split(WORDS).map((part) => (words.has(part.toLowerCase()) ? h("mark", { title: "The model does not know this word" }, part) : part));
+  return text
+    .split(WORDS)
+    .map((part) =>
+      words.has(part.toLowerCase()) ? h("mark", { title: "The model does not know this word" }, part) : part,
+    );
 }
 
 /** Search by a picture of this device, together with the words that are in the box. */
-export async function searchBy(file) {
+async function searchBy(file) {
   const preview = URL.createObjectURL(file);
   showChip(preview, true);
   say("Sending the picture.");
@@ -92,7 +98,11 @@ function showChip(source, isBusy = false) {
   chip.dataset.source = source;
   chip.replaceChildren(
     h("img", { src: source, alt: "The picture that is searched by", error: gone }),
-    h("button", { type: "button", "aria-label": "Remove the picture", title: "Remove the picture", click: removePicture }, icon("close")),
+    h(
+      "button",
+      { type: "button", "aria-label": "Remove the picture", title: "Remove the picture", click: removePicture },
+      icon("close"),
+    ),
   );
   chip.hidden = false;
 }
@@ -141,7 +151,7 @@ function wireDrops() {
     event.preventDefault();
     const file = pictureIn(event.dataTransfer);
     if (file) searchBy(file);
-    else complain(Object.assign(new Error("That is not a picture. Drop a JPEG, PNG or WebP file, for example."), { status: 415 }));
+    else complain(new Problem(415, "That is not a picture. Drop a JPEG, PNG or WebP file, for example."));
   });
 }
 
@@ -151,7 +161,9 @@ function holdsFiles(event) {
 }
 
 function pictureIn(transfer) {
-  return [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/") || /\.(heic|heif|tiff?|bmp)$/i.test(file.name));
+  return [...(transfer?.files ?? [])].find(
+    (file) => file.type.startsWith("image/") || /\.(heic|heif|tiff?|bmp)$/i.test(file.name),
+  );
 }
 
 function isDialogOpen() {

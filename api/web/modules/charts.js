@@ -44,7 +44,13 @@ export function chart({ title, about, across, up, ticks, isLog = false, series, 
     axes(x, ticks, across, up),
     series.map((one) => line(one, x)),
   );
-  return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, title), legend(series)), drawing, table(title, numbers));
+  return h(
+    "figure",
+    { class: "chart" },
+    h("figcaption", {}, h("h3", {}, title), legend(series)),
+    drawing,
+    table(title, numbers),
+  );
 }
 
 function axes(x, ticks, across, up) {
@@ -56,7 +62,13 @@ function axes(x, ticks, across, up) {
       svg("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(share), y2: y(share) }),
       svg("text", { x: EDGE.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${100 * share}`),
     ]),
-    ticks.map((tick) => svg("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle" }, tick < 1 && tick > 0 ? `${100 * tick}` : amount(tick === 1 && Math.max(...ticks) === 1 ? 100 : tick))),
+    ticks.map((tick) =>
+      svg(
+        "text",
+        { x: x(tick), y: bottom + 18, "text-anchor": "middle" },
+        tick < 1 && tick > 0 ? `${100 * tick}` : amount(tick === 1 && Math.max(...ticks) === 1 ? 100 : tick),
+      ),
+    ),
     svg("text", { x: (EDGE.left + WIDTH - EDGE.right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, across),
     svg("text", { transform: `translate(12 ${(EDGE.top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, up),
   );
@@ -66,12 +78,25 @@ function line({ name, look, points, weights }, x) {
   const path = points.map(([at, share], i) => `${i ? "L" : "M"}${x(at).toFixed(1)} ${y(share).toFixed(1)}`).join("");
   const most = Math.max(1, ...(weights ?? []));
   const radius = (i) => (weights ? 2.5 + 7 * Math.sqrt(weights[i] / most) : 3);
-  const dots = look === "ideal" || (!weights && points.length > MOST_DOTS) ? [] : points.map(([at, share], i) => svg("circle", { cx: x(at), cy: y(share), r: radius(i).toFixed(1) }, svg("title", {}, `${name}: ${(100 * share).toFixed(1)} %`)));
+  const dots =
+    look === "ideal" || (!weights && points.length > MOST_DOTS)
+      ? []
+      : points.map(([at, share], i) =>
+          svg(
+            "circle",
+            { cx: x(at), cy: y(share), r: radius(i).toFixed(1) },
+            svg("title", {}, `${name}: ${(100 * share).toFixed(1)} %`),
+          ),
+        );
   return svg("g", { class: `series ${look}` }, weights ? [] : svg("path", { d: path }), dots);
 }
 
 function legend(series) {
-  return h("p", { class: "legend", "aria-hidden": "true" }, series.map(({ name, look }) => h("span", { class: look }, name)));
+  return h(
+    "p",
+    { class: "legend", "aria-hidden": "true" },
+    series.map(({ name, look }) => h("span", { class: look }, name)),
+  );
 }
 
 function table(title, { head, rows }) {
@@ -86,8 +111,28 @@ function table(title, { head, rows }) {
       h(
         "table",
         {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, first), others.map((words) => h("th", { scope: "col" }, words)))),
-        h("tbody", {}, rows.map(([name, ...values]) => h("tr", {}, h("th", { scope: "row" }, name), values.map((value) => h("td", {}, value))))),
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            h("th", { scope: "col" }, first),
+            others.map((words) => h("th", { scope: "col" }, words)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          rows.map(([name, ...values]) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, name),
+              values.map((value) => h("td", {}, value)),
+            ),
+          ),
+        ),
       ),
     ),
   );

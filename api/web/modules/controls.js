@@ -11,16 +11,25 @@ const parts = {};
 
 /** Build the controls once. */
 export function wireControls() {
-  parts.candidates = h("select", { id: "candidates", change: () => go({ candidates: Number(parts.candidates.value) || null, depth: null }) });
-  parts.depth = slider("depth", "Candidates reranked", (value) => amend({ depth: value === Number(parts.depth.max) ? null : value }));
-  parts.match = slider("match", "Minimum match probability", (value) => amend({ min: value ? value / 100 : null, precision: null }));
-  parts.precision = h("select", { id: "precision", change: choosePrecision });
-  byId("controls").querySelector(".controls-row").append(
-    control("Candidates", parts.candidates, "How many pictures the first stage (ITC) hands to the matcher (ITM)"),
-    control("Candidates reranked", parts.depth, "Shows the order as if only so many had been reranked", true),
-    control("Minimum match probability", parts.match, "Hides the hits below it", true),
-    control("Precision wanted", parts.precision, "Sets the minimum by what the calibration has measured"),
+  parts.candidates = h("select", {
+    id: "candidates",
+    change: () => go({ candidates: Number(parts.candidates.value) || null, depth: null }),
+  });
+  parts.depth = slider("depth", "Candidates reranked", (value) =>
+    amend({ depth: value === Number(parts.depth.max) ? null : value }),
   );
+  parts.match = slider("match", "Minimum match probability", (value) =>
+    amend({ min: value ? value / 100 : null, precision: null }),
+  );
+  parts.precision = h("select", { id: "precision", change: choosePrecision });
+  byId("controls")
+    .querySelector(".controls-row")
+    .append(
+      control("Candidates", parts.candidates, "How many pictures the first stage (ITC) hands to the matcher (ITM)"),
+      control("Candidates reranked", parts.depth, "Shows the order as if only so many had been reranked", true),
+      control("Minimum match probability", parts.match, "Hides the hits below it", true),
+      control("Precision wanted", parts.precision, "Sets the minimum by what the calibration has measured"),
+    );
   const wide = matchMedia("(min-width: 720px)");
   const fold = () => (byId("controls").open = wide.matches);
   wide.addEventListener("change", fold);
@@ -54,7 +63,15 @@ export function hideControls() {
 }
 
 function slider(id, label, act) {
-  return h("input", { id, type: "range", min: 0, max: 100, step: 1, "aria-label": label, input: (event) => act(Number(event.target.value)) });
+  return h("input", {
+    id,
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 1,
+    "aria-label": label,
+    input: (event) => act(Number(event.target.value)),
+  });
 }
 
 function control(label, input, hint, isSlider = false) {
@@ -79,9 +96,13 @@ function fillCandidates(chosen, usual) {
 
 function fillPrecisions(calibration, chosen) {
   const wanted = [...new Set([...PRECISIONS, ...(chosen === null ? [] : [chosen])])].sort();
-  const rules = wanted.map((precision) => [precision, thresholdFor(precision, calibration)]).filter(([, threshold]) => threshold !== null);
+  const rules = wanted
+    .map((precision) => [precision, thresholdFor(precision, calibration)])
+    .filter(([, threshold]) => threshold !== null);
   parts.precision.parentElement.hidden = !rules.length;
-  const options = rules.map(([precision, threshold]) => h("option", { value: precision }, `${percent(precision)} → at least ${percent(threshold)}`));
+  const options = rules.map(([precision, threshold]) =>
+    h("option", { value: precision }, `${percent(precision)} → at least ${percent(threshold)}`),
+  );
   refill(parts.precision, [h("option", { value: "" }, "Any"), ...options]);
   parts.precision.value = chosen === null ? "" : String(chosen);
   parts.rules = calibration;
@@ -89,7 +110,8 @@ function fillPrecisions(calibration, chosen) {
 
 /** Give a select its options, unless it has them: one that is open would close. */
 function refill(select, options) {
-  const same = options.length === select.options.length && options.every((one, at) => one.isEqualNode(select.options[at]));
+  const same =
+    options.length === select.options.length && options.every((one, at) => one.isEqualNode(select.options[at]));
   if (!same) select.replaceChildren(...options);
 }
 

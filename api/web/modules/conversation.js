@@ -10,14 +10,29 @@ const IDEAS = ["What is this?", "Where is it?", "What time is it?", "Is it raini
 /**
  * Make the conversation about an item: kept while the tab is open.
  * @param {number} id
- * @param {{signal: AbortSignal, canAnswer: () => boolean}} how
+ * @param {{signal: AbortSignal, detail: object|null}} how
  */
-export function conversation(id, { signal, canAnswer }) {
-  if (!canAnswer()) return h("p", { class: "note" }, "This gallery's model answers no questions.");
+export function conversation(id, { signal, detail }) {
+  if (detail?.answerer === null) return h("p", { class: "note" }, "This gallery's model answers no questions.");
   const said = remembered(id);
-  const log = h("div", { class: "log", role: "log", "aria-label": "Conversation", tabindex: 0, hidden: !said.length }, said.map(exchange));
-  const input = h("input", { type: "text", "aria-label": "Ask about this picture", placeholder: "Ask about this picture", maxlength: 10000, autocomplete: "off", enterkeyhint: "send" });
-  const ideas = h("p", { class: "ideas", hidden: said.length > 0 }, IDEAS.map((text) => h("button", { type: "button", class: "chip-button", click: () => put(text) }, text)));
+  const log = h(
+    "div",
+    { class: "log", role: "log", "aria-label": "Conversation", tabindex: 0, hidden: !said.length },
+    said.map(exchange),
+  );
+  const input = h("input", {
+    type: "text",
+    "aria-label": "Ask about this picture",
+    placeholder: "Ask about this picture",
+    maxlength: 10000,
+    autocomplete: "off",
+    enterkeyhint: "send",
+  });
+  const ideas = h(
+    "p",
+    { class: "ideas", hidden: said.length > 0 },
+    IDEAS.map((text) => h("button", { type: "button", class: "chip-button", click: () => put(text) }, text)),
+  );
   const put = async (question) => {
     ideas.hidden = true;
     input.value = "";
@@ -26,7 +41,11 @@ export function conversation(id, { signal, canAnswer }) {
     log.append(pending);
     pending.scrollIntoView({ block: "nearest" });
     try {
-      const { text, model, unknown_words: unknown } = await ask(`/v1/items/${id}/ask`, { method: "POST", json: { question }, signal });
+      const {
+        text,
+        model,
+        unknown_words: unknown,
+      } = await ask(`/v1/items/${id}/ask`, { method: "POST", json: { question }, signal });
       said.push({ question, text, model, unknown });
       remember(id, said);
       pending.replaceWith(exchange(said.at(-1)));
@@ -44,8 +63,17 @@ export function conversation(id, { signal, canAnswer }) {
 }
 
 function exchange({ question, text, model, unknown = [] }) {
-  const answer = text === null ? h("p", { class: "answer waits" }, "Looking at the picture.") : h("p", { class: "answer", title: `Answered by ${model}` }, text);
-  return h("div", { class: "exchange" }, h("p", { class: "asked" }, question), unknown.length ? h("p", { class: "note is-warning" }, unknownSentence(unknown, "It answered without")) : "", answer);
+  const answer =
+    text === null
+      ? h("p", { class: "answer waits" }, "Looking at the picture.")
+      : h("p", { class: "answer", title: `Answered by ${model}` }, text);
+  return h(
+    "div",
+    { class: "exchange" },
+    h("p", { class: "asked" }, question),
+    unknown.length ? h("p", { class: "note is-warning" }, unknownSentence(unknown, "It answered without")) : "",
+    answer,
+  );
 }
 
 function remembered(id) {

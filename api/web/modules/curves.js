@@ -25,7 +25,10 @@ export function recallChart(direction, words) {
     ticks: ticks.length > 1 ? ticks : [1, 10],
     isLog: true,
     series,
-    numbers: { head: ["k", "before", ...(after ? ["after"] : [])], rows: k.map((at, i) => [amount(at), share(before[i]), ...(after ? [share(after[i])] : [])]) },
+    numbers: {
+      head: ["k", "before", ...(after ? ["after"] : [])],
+      rows: k.map((at, i) => [amount(at), share(before[i]), ...(after ? [share(after[i])] : [])]),
+    },
   });
 }
 
@@ -39,10 +42,25 @@ export function reliabilityChart({ bins, queries }) {
     up: "right, %",
     ticks: SHARES,
     series: [
-      { name: "agreement", look: "ideal", points: [[0, 0], [1, 1]] },
-      { name: "measured", look: "after", points: filled.map((bin) => [bin.confidence, bin.accuracy]), weights: filled.map((bin) => bin.count) },
+      {
+        name: "agreement",
+        look: "ideal",
+        points: [
+          [0, 0],
+          [1, 1],
+        ],
+      },
+      {
+        name: "measured",
+        look: "after",
+        points: filled.map((bin) => [bin.confidence, bin.accuracy]),
+        weights: filled.map((bin) => bin.count),
+      },
     ],
-    numbers: { head: ["said", "right", "hits"], rows: filled.map((bin) => [percent(bin.confidence), percent(bin.accuracy), amount(bin.count)]) },
+    numbers: {
+      head: ["said", "right", "hits"],
+      rows: filled.map((bin) => [percent(bin.confidence), percent(bin.accuracy), amount(bin.count)]),
+    },
   });
 }
 
@@ -59,7 +77,10 @@ export function precisionChart({ precisions }) {
       { name: "matches found", look: "before", points: rules.map((rule) => [rule.threshold, rule.recall]) },
       { name: "precision", look: "after", points: rules.map((rule) => [rule.threshold, rule.precision]) },
     ],
-    numbers: { head: ["minimum", "precision", "found"], rows: rules.map((rule) => [percent(rule.threshold), percent(rule.precision), percent(rule.recall)]) },
+    numbers: {
+      head: ["minimum", "precision", "found"],
+      rows: rules.map((rule) => [percent(rule.threshold), percent(rule.precision), percent(rule.recall)]),
+    },
   });
 }
 

@@ -24,7 +24,11 @@ let open = { name: null, known: null, all: [], watching: null };
 export async function show(at) {
   if (!parts) build();
   const name = await nameOf(at);
-  if (!name) return parts.head.replaceChildren(h("h1", {}, "Evaluations"), h("p", { class: "lead" }, "There is no gallery yet. Make one first."));
+  if (!name)
+    return parts.head.replaceChildren(
+      h("h1", {}, "Evaluations"),
+      h("p", { class: "lead" }, "There is no gallery yet. Make one first."),
+    );
   showOpen(name);
   if (open.name !== name) enter(name);
   else draw();
@@ -51,7 +55,11 @@ function build() {
   parts.go = h("button", { type: "submit", class: "primary" }, "Evaluate");
   parts.calibrate = h("button", { type: "button", click: () => start("calibrate") }, "Calibrate");
   const labelled = (words, input) => h("label", { class: "field" }, h("span", {}, words), input);
-  parts.form.append(labelled("Candidates", parts.candidates), labelled("Queries", parts.queries), h("div", { class: "buttons" }, parts.go, parts.calibrate));
+  parts.form.append(
+    labelled("Candidates", parts.candidates),
+    labelled("Queries", parts.queries),
+    h("div", { class: "buttons" }, parts.go, parts.calibrate),
+  );
   byId("view-evaluations").append(parts.head, parts.form, parts.said, parts.jobs, parts.table, parts.charts);
 }
 
@@ -66,7 +74,10 @@ function enter(name) {
 async function load() {
   const mine = open;
   try {
-    const [known, all] = await Promise.all([detail(mine.name, { fresh: true }), ask(galleryPath(mine.name, "/evaluations"))]);
+    const [known, all] = await Promise.all([
+      detail(mine.name, { fresh: true }),
+      ask(galleryPath(mine.name, "/evaluations")),
+    ]);
     if (mine !== open) return;
     Object.assign(open, { known, all });
     draw();
@@ -84,7 +95,11 @@ function watch() {
     const ours = jobs.filter((job) => KINDS.includes(job.kind));
     const active = new Set(ours.filter(isActive).map((job) => job.id));
     // Of those that have ended, only the last is news.
-    showJobs(parts.jobs, ours.filter((job, at) => isActive(job) || (at === 0 && job.state !== "done")), watch);
+    showJobs(
+      parts.jobs,
+      ours.filter((job, at) => isActive(job) || (at === 0 && job.state !== "done")),
+      watch,
+    );
     if ([...before].some((id) => !active.has(id))) {
       forget();
       load();
@@ -97,7 +112,12 @@ function watch() {
 function evaluate(event) {
   event.preventDefault();
   const number = (input) => (input.value === "" ? null : Number(input.value));
-  return start("evaluate", { candidates: number(parts.candidates), queries: number(parts.queries), seed: 0, rerank: Boolean(open.known?.matcher) });
+  return start("evaluate", {
+    candidates: number(parts.candidates),
+    queries: number(parts.queries),
+    seed: 0,
+    rerank: Boolean(open.known?.matcher),
+  });
 }
 
 async function start(kind, more = {}) {
@@ -113,7 +133,10 @@ async function start(kind, more = {}) {
 function draw() {
   const { known, all } = open;
   if (!known) return;
-  parts.head.replaceChildren(h("h1", {}, `How well ${known.name} is searched`), h("p", { class: "lead" }, about(known)));
+  parts.head.replaceChildren(
+    h("h1", {}, `How well ${known.name} is searched`),
+    h("p", { class: "lead" }, about(known)),
+  );
   parts.form.hidden = !known.model;
   parts.candidates.placeholder = `usual: ${known.candidates}`;
   parts.go.disabled = known.pairs === 0;
@@ -125,27 +148,57 @@ function draw() {
 
 function about(known) {
   if (!known.model) return "This gallery has no model, so there is nothing to measure.";
-  if (!known.pairs) return "An evaluation needs texts that belong to pictures: put a captions.jsonl into the folder and index again.";
+  if (!known.pairs)
+    return "An evaluation needs texts that belong to pictures: put a captions.jsonl into the folder and index again.";
   return "Its texts are the queries, and each should find its own picture: recall at k says how many do, among the first k.";
 }
 
 function tableOf(all, chosen) {
-  const directions = Object.keys(WORDS).filter((name) => all.some((one) => one.directions.some((direction) => direction.name === name)));
-  const head = ["When", "Matcher", "Candidates", ...directions.flatMap((name) => AT.map((measure, at) => (at ? short(measure) : `${WORDS[name]}, ${short(measure)}`))), "ECE"];
+  const directions = Object.keys(WORDS).filter((name) =>
+    all.some((one) => one.directions.some((direction) => direction.name === name)),
+  );
+  const head = [
+    "When",
+    "Matcher",
+    "Candidates",
+    ...directions.flatMap((name) =>
+      AT.map((measure, at) => (at ? short(measure) : `${WORDS[name]}, ${short(measure)}`)),
+    ),
+    "ECE",
+  ];
   return h(
     "div",
     { class: "scrolls", tabindex: 0, role: "region", "aria-label": "Table of evaluations" },
     h(
       "table",
       { "aria-label": "Evaluations" },
-      h("thead", {}, h("tr", {}, head.map((words) => h("th", { scope: "col" }, words)))),
-      h("tbody", {}, all.map((one) => row(one, directions, one === chosen))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          head.map((words) => h("th", { scope: "col" }, words)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        all.map((one) => row(one, directions, one === chosen)),
+      ),
     ),
   );
 }
 
 function row(one, directions, isChosen) {
-  const link = h("a", { href: addressOf({ ...NOWHERE, view: "evaluations", gallery: one.gallery, evaluation: one.id }), "aria-current": isChosen && "true" }, one.created_at ? moment(one.created_at) : `Evaluation ${one.id}`);
+  const link = h(
+    "a",
+    {
+      href: addressOf({ ...NOWHERE, view: "evaluations", gallery: one.gallery, evaluation: one.id }),
+      "aria-current": isChosen && "true",
+    },
+    one.created_at ? moment(one.created_at) : `Evaluation ${one.id}`,
+  );
   const of = (name) => one.directions.find((direction) => direction.name === name);
   const eces = one.directions.map((direction) => direction.calibration?.ece).filter((ece) => ece !== undefined);
   return h(
@@ -171,11 +224,26 @@ function short(measure) {
 }
 
 function chartsOf(chosen, calibration) {
-  const curves = chosen ? chosen.directions.map((direction) => recallChart(direction, WORDS[direction.name] ?? direction.name)) : [];
+  const curves = chosen
+    ? chosen.directions.map((direction) => recallChart(direction, WORDS[direction.name] ?? direction.name))
+    : [];
   const measured = calibration ?? chosen?.directions.map((direction) => direction.calibration).find(Boolean);
   if (curves.length) curves.unshift(h("h2", { class: "charts-head" }, "How much is found"));
   if (!measured) return curves;
-  const first = measured.ece_first === undefined ? "" : ` Over first hits alone it is ${decimal(measured.ece_first)}, uncalibrated ${decimal(measured.ece_first_uncalibrated)}.`;
+  const first =
+    measured.ece_first === undefined
+      ? ""
+      : ` Over first hits alone it is ${decimal(measured.ece_first)}, uncalibrated ${decimal(measured.ece_first_uncalibrated)}.`;
   const words = `${calibrationSentence(measured)} Uncalibrated it would be ${decimal(measured.ece_uncalibrated)}.${first}`;
-  return [...curves, h("div", { class: "charts-head" }, h("h2", {}, "How true the match probabilities are"), h("p", { class: "note" }, words)), reliabilityChart(measured), measured.precisions?.length ? precisionChart(measured) : ""];
+  return [
+    ...curves,
+    h(
+      "div",
+      { class: "charts-head" },
+      h("h2", {}, "How true the match probabilities are"),
+      h("p", { class: "note" }, words),
+    ),
+    reliabilityChart(measured),
+    measured.precisions?.length ? precisionChart(measured) : "",
+  ];
 }

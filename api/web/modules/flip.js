@@ -44,7 +44,10 @@ function move(node, from, to) {
   if (Math.abs(x) < 1 && Math.abs(y) < 1) return;
   // What comes from far below would cross the page in a blur: it starts just outside of what is seen.
   const reach = Math.max(-innerHeight, Math.min(innerHeight, y));
-  node.animate([{ transform: `translate(${x}px, ${reach}px)` }, { transform: "none" }], { duration: DURATION, easing: EASING });
+  node.animate([{ transform: `translate(${x}px, ${reach}px)` }, { transform: "none" }], {
+    duration: DURATION,
+    easing: EASING,
+  });
 }
 
 function isSeen(box) {

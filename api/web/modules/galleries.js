@@ -29,8 +29,16 @@ export function leave() {
 function build() {
   const list = h("ul", { class: "galleries", role: "list", "aria-label": "All galleries" });
   const jobs = h("ul", { class: "jobs", role: "list", "aria-label": "Jobs" });
-  const [report, work] = [h("div", { class: "reports" }), h("section", { hidden: true, "aria-labelledby": "jobs-title" }, h("h2", { id: "jobs-title" }, "Jobs"), jobs)];
-  const add = h("button", { type: "button", class: "primary", click: () => makeGallery({ onMade, onSkipped }) }, icon("plus"), "New gallery");
+  const [report, work] = [
+    h("div", { class: "reports" }),
+    h("section", { hidden: true, "aria-labelledby": "jobs-title" }, h("h2", { id: "jobs-title" }, "Jobs"), jobs),
+  ];
+  const add = h(
+    "button",
+    { type: "button", class: "primary", click: () => makeGallery({ onMade, onSkipped }) },
+    icon("plus"),
+    "New gallery",
+  );
   byId("view-galleries").append(h("div", { class: "view-head" }, h("h1", {}, "Galleries"), add), report, list, work);
   parts = { list, jobs, work, report };
 }
@@ -81,7 +89,14 @@ function showGalleries(all) {
   const rows = new Map([...parts.list.children].map((row) => [row.dataset.gallery, row]));
   const wanted = all.map((one) => updated(rows.get(one.name) ?? newRow(one.name), one));
   parts.list.replaceChildren(...(sameOrder(wanted) ? [...parts.list.children] : wanted));
-  if (!all.length) parts.list.replaceChildren(h("li", { class: "plain" }, "There is no gallery yet. Make the first one from a folder of the server, or from pictures of this device."));
+  if (!all.length)
+    parts.list.replaceChildren(
+      h(
+        "li",
+        { class: "plain" },
+        "There is no gallery yet. Make the first one from a folder of the server, or from pictures of this device.",
+      ),
+    );
 }
 
 function sameOrder(wanted) {
@@ -105,7 +120,11 @@ function newRow(name) {
     h(
       "div",
       { class: "buttons" },
-      h("button", { type: "button", click: act(indexAgain), title: "Take in what was added, changed or removed" }, "Index again"),
+      h(
+        "button",
+        { type: "button", click: act(indexAgain), title: "Take in what was added, changed or removed" },
+        "Index again",
+      ),
       h("a", { class: "button", href: addressOf({ ...NOWHERE, view: "evaluations", gallery: name }) }, "Evaluate"),
       h("button", { type: "button", class: "danger", click: act(remove) }, "Delete"),
     ),
@@ -115,7 +134,13 @@ function newRow(name) {
 function updated(row, one) {
   const [cover, words] = row.children;
   const [, counts, source, skipped] = words.children;
-  counts.textContent = [count(one.items, "picture"), one.texts ? count(one.texts, "text") : "", one.model ? `model ${one.model}` : "no model: names and captions"].filter(Boolean).join(" · ");
+  counts.textContent = [
+    count(one.items, "picture"),
+    one.texts ? count(one.texts, "text") : "",
+    one.model ? `model ${one.model}` : "no model: names and captions",
+  ]
+    .filter(Boolean)
+    .join(" · ");
   source.textContent = one.sources.length ? listed(one.sources) : "";
   if (skipped.dataset.failed !== String(one.failed)) skipped.replaceChildren(...(one.failed ? [skippedOf(one)] : []));
   skipped.dataset.failed = one.failed;
@@ -126,7 +151,18 @@ function updated(row, one) {
 
 async function showCover(cover, name) {
   const { items } = await ask(galleryPath(name, "/items"), { query: { limit: COVER } }).catch(() => ({ items: [] }));
-  cover.replaceChildren(...items.slice(0, COVER).map((item) => h("img", { src: `/v1/items/${item.id}/thumbnail`, alt: "", width: 80, height: 80, loading: "lazy", decoding: "async" })));
+  cover.replaceChildren(
+    ...items.slice(0, COVER).map((item) =>
+      h("img", {
+        src: `/v1/items/${item.id}/thumbnail`,
+        alt: "",
+        width: 80,
+        height: 80,
+        loading: "lazy",
+        decoding: "async",
+      }),
+    ),
+  );
 }
 
 function skippedOf(one) {
@@ -135,11 +171,20 @@ function skippedOf(one) {
     ask(galleryPath(one.name, "/failed"))
       .then((failed) => room.replaceChildren(skippedList(failed)))
       .catch((error) => complain(error));
-  return h("details", { toggle: (event) => event.target.open && load() }, h("summary", {}, `${amount(one.failed)} skipped`), room);
+  return h(
+    "details",
+    { toggle: (event) => event.target.open && load() },
+    h("summary", {}, `${amount(one.failed)} skipped`),
+    room,
+  );
 }
 
 function skippedList(skipped) {
-  return h("ul", { class: "skipped" }, skipped.map((one) => h("li", {}, h("strong", { title: one.uri }, fileName(one.uri)), ` ${one.reason ?? ""}`)));
+  return h(
+    "ul",
+    { class: "skipped" },
+    skipped.map((one) => h("li", {}, h("strong", { title: one.uri }, fileName(one.uri)), ` ${one.reason ?? ""}`)),
+  );
 }
 
 async function indexAgain(name) {
@@ -148,7 +193,8 @@ async function indexAgain(name) {
 }
 
 async function remove(name) {
-  const text = "Its index and its evaluations go. Pictures in a folder of the server stay where they are; pictures that were uploaded are deleted.";
+  const text =
+    "Its index and its evaluations go. Pictures in a folder of the server stay where they are; pictures that were uploaded are deleted.";
   if (!(await confirmed({ title: `Delete ${name}?`, text, yes: "Delete", no: "Keep" }))) return;
   await ask(galleryPath(name), { method: "DELETE" });
   forget();

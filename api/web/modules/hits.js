@@ -24,7 +24,10 @@ const cards = new Map();
 export function showHits(placed, setting) {
   const list = byId("hits");
   list.hidden = !placed.length;
-  rearrange(list, placed.map(({ hit, place }) => updated(cardOf(hit), hit, place, setting)));
+  rearrange(
+    list,
+    placed.map(({ hit, place }) => updated(cardOf(hit), hit, place, setting)),
+  );
   keepStop(list);
 }
 
@@ -52,7 +55,14 @@ function cardOf(hit) {
 }
 
 function newCard(hit) {
-  const picture = h("img", { src: `/v1/items/${hit.id}/thumbnail`, alt: "", width: 288, height: 288, loading: "lazy", decoding: "async" });
+  const picture = h("img", {
+    src: `/v1/items/${hit.id}/thumbnail`,
+    alt: "",
+    width: 288,
+    height: 288,
+    loading: "lazy",
+    decoding: "async",
+  });
   return h(
     "li",
     { class: "hit", "data-item-id": hit.id },
@@ -70,6 +80,7 @@ function updated(node, hit, place, setting) {
   const { match_probability: match, itc_rank: found } = hit;
   const isReranked = setting.stages === "itc+itm" && found !== null && found <= setting.depth && match !== null;
   Object.assign(node.dataset, { rank: place, itcRank: found ?? "", match: match ?? "", stale: hit.stale });
+  node.classList.toggle("is-judged", match !== null);
   node.classList.toggle("is-unread", setting.stages === "itc+itm" && !isReranked);
   const link = node.firstChild;
   link.href = changed({ item: hit.id });
@@ -78,15 +89,15 @@ function updated(node, hit, place, setting) {
   const [, meter, line] = link.children;
   meter.hidden = match === null;
   meter.firstChild.style.width = `${100 * (match ?? 0)}%`;
-  line.firstChild.textContent = score(hit);
+  line.firstChild.replaceChildren(...score(hit));
   line.lastChild.replaceChildren(...ranks(found, place, isReranked));
   return node;
 }
 
 function score(hit) {
-  if (hit.match_probability !== null) return percent(hit.match_probability);
-  if (hit.itc_similarity !== null) return `ITC ${decimal(hit.itc_similarity)}`;
-  return fileName(hit.uri);
+  if (hit.match_probability !== null) return [percent(hit.match_probability), h("small", {}, " match")];
+  if (hit.itc_similarity !== null) return [h("small", {}, "ITC "), decimal(hit.itc_similarity)];
+  return [fileName(hit.uri)];
 }
 
 function ranks(found, place, isReranked) {
@@ -100,7 +111,8 @@ function ranks(found, place, isReranked) {
 function inWords(hit, place, setting, isReranked) {
   const words = [fileName(hit.uri), `rank ${place}`];
   if (isReranked) words.push(hit.itc_rank === place ? "the same by ITC" : `${hit.itc_rank} by ITC`);
-  if (hit.match_probability !== null) words.push(`match probability ${percent(hit.match_probability)}${setting.isCalibrated ? "" : ", not calibrated"}`);
+  if (hit.match_probability !== null)
+    words.push(`match probability ${percent(hit.match_probability)}${setting.isCalibrated ? "" : ", not calibrated"}`);
   else if (hit.itc_similarity !== null) words.push(`ITC similarity ${decimal(hit.itc_similarity)}`);
   if (hit.stale) words.push("the file has changed since it was indexed");
   return words.join(", ");

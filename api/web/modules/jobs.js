@@ -6,7 +6,12 @@ import { ask, galleryPath, isCalledOff, pause } from "./service.js";
 import { amount, count, duration, fileName, listed } from "./wording.js";
 
 const EVERY_SECONDS = 1;
-const VERBS = { index: "Indexing", demo: "Drawing and indexing postcards:", evaluate: "Evaluating", calibrate: "Calibrating" };
+const VERBS = {
+  index: "Indexing",
+  demo: "Drawing and indexing postcards:",
+  evaluate: "Evaluating",
+  calibrate: "Calibrating",
+};
 /** Jobs that bring pictures into a gallery. */
 const FILLING = ["index", "demo"];
 
@@ -16,7 +21,7 @@ const FILLING = ["index", "demo"];
  * @param {(jobs: any[]) => void} onChange hears of every look
  * @param {AbortSignal} signal
  */
-export async function watch({ gallery = null, limit = 20 }, onChange, signal) {
+async function watch({ gallery = null, limit = 20 }, onChange, signal) {
   for (;;) {
     const jobs = await patiently(() => ask("/v1/jobs", { query: { gallery, limit }, signal }), signal);
     await onChange(jobs);
@@ -27,7 +32,9 @@ export async function watch({ gallery = null, limit = 20 }, onChange, signal) {
 
 /** Watch in the background; being called off is no error. */
 export function watchQuietly(which, onChange, signal) {
-  watch(which, onChange, signal).catch((error) => isCalledOff(error) || complain(error, () => watchQuietly(which, onChange, signal)));
+  watch(which, onChange, signal).catch(
+    (error) => isCalledOff(error) || complain(error, () => watchQuietly(which, onChange, signal)),
+  );
 }
 
 /** Start a job. */
@@ -103,13 +110,13 @@ function updated(row, job) {
   state.textContent = howItStands(job);
   const [cancel, again] = buttons.children;
   cancel.hidden = !isActive(job) || job.cancel_wanted;
-  again.hidden = !["failed", "stopped", "killed"].includes(job.state);
+  again.hidden = !["failed", "stopped", "killed"].includes(job.state) || !job.request;
   if (!more.childElementCount && skipped(job)) more.append(skippedOf(job));
   return row;
 }
 
 /** Say in a sentence or two how far a job is, or how it ended. */
-export function howItStands(job) {
+function howItStands(job) {
   switch (job.state) {
     case "waiting":
       return "Waits for its turn.";
@@ -120,22 +127,30 @@ export function howItStands(job) {
     case "failed":
       return `Failed: ${job.error ?? "the service does not say why"}`.replace(/[^.]$/, "$&.");
     case "killed":
-      return "Ended with the service that ran it. It goes on where it was.";
+      return `Ended with the program that did it. ${howOn(job)}`;
     default:
-      return `Stopped${job.total ? ` at ${amount(job.done)} of ${amount(job.total)}` : ""}. It goes on where it was.`;
+      return `Stopped${job.total ? ` at ${amount(job.done)} of ${amount(job.total)}` : ""}. ${howOn(job)}`;
   }
+}
+
+/** What the command line began has no request that the service could take up. */
+function howOn({ request }) {
+  return request ? "It can go on where it was." : "The same command goes on where it was.";
 }
 
 function howFar(job) {
   const parts = [job.total ? `${amount(job.done)} of ${amount(job.total)}` : "Begins"];
   if (job.rate) parts.push(`${job.rate < 10 ? job.rate.toFixed(1) : amount(Math.round(job.rate))} per second`);
-  if (job.seconds_left !== null && job.seconds_left !== undefined) parts.push(job.seconds_left < 1 ? "nearly done" : `about ${duration(job.seconds_left)} left`);
+  if (job.seconds_left !== null && job.seconds_left !== undefined)
+    parts.push(job.seconds_left < 1 ? "nearly done" : `about ${duration(job.seconds_left)} left`);
   return `${job.stage ? `${job.stage.charAt(0).toUpperCase()}${job.stage.slice(1)}: ` : ""}${parts.join(", ")}`;
 }
 
 function outcome({ kind, report }) {
   if (report?.found === undefined) return "";
-  const parts = ["added", "unchanged", "renamed", "removed"].filter((key) => report[key]).map((key) => `${amount(report[key])} ${key}`);
+  const parts = ["added", "unchanged", "renamed", "removed"]
+    .filter((key) => report[key])
+    .map((key) => `${amount(report[key])} ${key}`);
   if (skipped({ kind, report })) parts.push(`${amount(skipped({ kind, report }))} skipped`);
   return `${count(report.found, "file")} found${parts.length ? `: ${listed(parts)}` : ""}.`;
 }
@@ -149,7 +164,9 @@ function skippedOf(job) {
   const list = h("ul", { class: "skipped" });
   const load = async () => {
     const failed = await ask(galleryPath(job.gallery, "/failed"));
-    list.replaceChildren(...failed.map((one) => h("li", {}, h("strong", { title: one.uri }, fileName(one.uri)), ` ${one.reason ?? ""}`)));
+    list.replaceChildren(
+      ...failed.map((one) => h("li", {}, h("strong", { title: one.uri }, fileName(one.uri)), ` ${one.reason ?? ""}`)),
+    );
   };
   const toggled = (event) => event.target.open && load().catch((error) => complain(error));
   return h("details", { toggle: toggled }, h("summary", {}, "What was skipped"), list);
@@ -159,7 +176,8 @@ function skippedOf(job) {
 export function showFilling(jobs, onAct) {
   const room = byId("filling");
   if (!jobs.length) return room.replaceChildren();
-  const list = room.querySelector("ul") ?? h("ul", { class: "jobs", role: "list", "aria-label": "Jobs of this gallery" });
+  const list =
+    room.querySelector("ul") ?? h("ul", { class: "jobs", role: "list", "aria-label": "Jobs of this gallery" });
   if (!list.isConnected) room.replaceChildren(list);
   return showJobs(list, jobs, onAct);
 }

@@ -34,7 +34,9 @@ async function show(now) {
 }
 
 function markNavigation(now) {
-  document.title = [now.view === "search" ? now.q : TITLES[now.view], now.gallery, "Sightline"].filter(Boolean).join(" · ");
+  document.title = [now.view === "search" ? now.q : TITLES[now.view], now.gallery, "Sightline"]
+    .filter(Boolean)
+    .join(" · ");
   for (const link of document.querySelectorAll("nav a")) {
     const { view } = link.dataset;
     if (view === now.view) link.setAttribute("aria-current", "page");

@@ -27,9 +27,20 @@ export function makeGallery(then) {
 }
 
 function build() {
-  form.name = field("text", "Name", { required: true, maxlength: 64, pattern: "[a-z0-9][a-z0-9_\\-]*", autocapitalize: "none", spellcheck: "false", title: "Small letters, digits, - and _" });
+  form.name = field("text", "Name", {
+    required: true,
+    maxlength: 64,
+    pattern: "[a-z0-9][a-z0-9_\\-]*",
+    autocapitalize: "none",
+    spellcheck: "false",
+    title: "Small letters, digits, - and _",
+  });
   form.folder = field("text", "Server folder", { placeholder: "/srv/photos", spellcheck: "false" });
-  form.pictures = field("file", "Pictures to upload", { multiple: true, accept: "image/*,.heic,.heif,.jsonl", change: takeChosen });
+  form.pictures = field("file", "Pictures to upload", {
+    multiple: true,
+    accept: "image/*,.heic,.heif,.jsonl",
+    change: takeChosen,
+  });
   form.tree = field("file", "Folder to upload", { webkitdirectory: true, change: takeChosen });
   form.model = h("select", {}, h("option", { value: "" }, "The best that is here"));
   form.chosen = h("p", { class: "note", role: "status" }, "Nothing chosen yet. Pictures may also be dropped here.");
@@ -37,20 +48,43 @@ function build() {
   form.bar = h("progress", { "aria-label": "Upload", max: 1, value: 0, hidden: true });
   form.go = h("button", { type: "submit", class: "primary" }, "Make gallery");
   form.server = h("div", { class: "fields" }, labelled("Server folder", form.folder));
-  form.device = h("div", { class: "fields drop-here", hidden: true }, labelled("Pictures to upload", form.pictures), labelled("Folder to upload", form.tree), form.chosen);
+  form.device = h(
+    "div",
+    { class: "fields drop-here", hidden: true },
+    labelled("Pictures to upload", form.pictures),
+    labelled("Folder to upload", form.tree),
+    form.chosen,
+  );
   return [
     h("h2", { id: "question-title" }, "New gallery"),
     h(
       "form",
-      { class: "fields", submit: make, dragover: (event) => event.preventDefault(), drop: takeDropped, novalidate: true },
+      {
+        class: "fields",
+        submit: make,
+        dragover: (event) => event.preventDefault(),
+        drop: takeDropped,
+        novalidate: true,
+      },
       labelled("Name", form.name),
-      h("fieldset", {}, h("legend", {}, "Where the pictures are"), choice("server", "From a folder of the server", true), choice("device", "From this device")),
+      h(
+        "fieldset",
+        {},
+        h("legend", {}, "Where the pictures are"),
+        choice("server", "From a folder of the server", true),
+        choice("device", "From this device"),
+      ),
       form.server,
       form.device,
       labelled("Model", form.model),
       form.said,
       form.bar,
-      h("div", { class: "buttons" }, h("button", { type: "button", click: () => byId("question").close() }, "Not now"), form.go),
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", { type: "button", click: () => byId("question").close() }, "Not now"),
+        form.go,
+      ),
     ),
   ];
 }
@@ -65,7 +99,12 @@ function labelled(words, input) {
 
 function choice(value, words, checked = false) {
   const choose = () => showWhere(value);
-  return h("label", { class: "choice" }, h("input", { type: "radio", name: "where", value, checked, change: choose }), words);
+  return h(
+    "label",
+    { class: "choice" },
+    h("input", { type: "radio", name: "where", value, checked, change: choose }),
+    words,
+  );
 }
 
 function showWhere(where) {
@@ -77,7 +116,8 @@ function showWhere(where) {
 async function offerModels() {
   const mine = form;
   const models = await ask("/v1/models", { query: { role: "encoder" } }).catch(() => []);
-  const words = ({ name, family, roles }) => `${name} (${family}: ${roles.includes("matcher") ? "finds and reranks" : "finds"})`;
+  const words = ({ name, family, roles }) =>
+    `${name} (${family}: ${roles.includes("matcher") ? "finds and reranks" : "finds"})`;
   mine.model.append(...models.map((model) => h("option", { value: model.name }, words(model))));
 }
 
@@ -121,7 +161,8 @@ async function make(event) {
 
 function whatIsMissing() {
   if (!form.name.value.trim()) return "Give the gallery a name.";
-  if (!form.name.checkValidity()) return "A name is made of small letters, digits, - and _, and begins with a letter or a digit.";
+  if (!form.name.checkValidity())
+    return "A name is made of small letters, digits, - and _, and begins with a letter or a digit.";
   if (form.where === "device" && !form.files.length) return "Choose pictures or a folder first.";
   if (form.where !== "device" && !form.folder.value.trim()) return "Say which folder of the server holds the pictures.";
   return null;

@@ -20,15 +20,20 @@ export function onCalibrate(act) {
  * Write the sentences about a page of hits.
  * @returns {HTMLElement[]}
  */
-export function notesOf(page, at, known, { isFinal }) {
-  const isReranked = page.stages === "itc+itm" && isFinal;
-  return [unknownWords(page), howFound(page, at, isFinal), isReranked && howSure(page.calibration, known.detail), isReranked && howDeep(page.hits)].filter(Boolean);
+export function notesOf(page, at, known) {
+  return [
+    unknownWords(page),
+    howFound(page, at),
+    page.stages === "itc+itm" && howSure(page.calibration, known.detail),
+  ].filter(Boolean);
 }
 
 /** A link to the same query among more candidates; nothing where there are none. */
 export function deeper(hits, words = "Look among") {
   const more = Math.min(MOST_CANDIDATES, DEEPER * hits.length);
-  return more > hits.length ? h("a", { href: changed({ candidates: more, depth: null }) }, `${words} ${count(more, "candidate")}`) : null;
+  return more > hits.length
+    ? h("a", { href: changed({ candidates: more, depth: null }) }, `${words} ${count(more, "candidate")}`)
+    : null;
 }
 
 /** The sentence about the words that a model does not know. */
@@ -55,22 +60,34 @@ function unknownWords(page) {
   return text && h("p", { id: "unknown-words", class: "note is-warning" }, text);
 }
 
-function howFound(page, { q }, isFinal) {
-  if (page.stages === "names") return note("This gallery has no model: the hits are found by names and captions, and have no scores.");
-  if (page.stages !== "itc" || !isFinal) return null;
-  return note(q ? "The number of a hit is its ITC similarity: no matcher has read these pictures." : "The number of a hit is its ITC similarity, from −1 to 1. The matcher needs words: add some to have the order checked.");
+function howFound(page, { q }) {
+  if (page.stages === "names")
+    return note("This gallery has no model: the hits are found by names and captions, and have no scores.");
+  if (page.stages !== "itc") return null;
+  return note(
+    q
+      ? "The number of a hit is its ITC similarity: no matcher has read these pictures."
+      : "The number of a hit is its ITC similarity, from −1 to 1. The matcher needs words: add some to have the order checked.",
+  );
 }
 
 function howSure(calibration, detail) {
-  if (calibration) return note(calibrationSentence(calibration), calibration.is_current === false && canCalibrate(detail) ? button("Calibrate again") : null);
-  return note("Match probabilities are the softmax of the ITM head, not calibrated.", canCalibrate(detail) ? button("Calibrate") : null);
+  if (calibration)
+    return note(
+      calibrationSentence(calibration),
+      calibration.is_current === false && canCalibrate(detail) ? button("Calibrate again") : null,
+    );
+  return note(
+    "Match probabilities are the softmax of the ITM head, not calibrated.",
+    canCalibrate(detail) ? button("Calibrate") : null,
+  );
 }
 
 /** What is unlikely among the first candidates may be there among more. */
-function howDeep(hits) {
+export function howDeep({ hits }) {
   const best = likeliest(hits);
-  if (!best || best.match_probability >= LIKELY || !deeper(hits)) return null;
-  return note(`The best of ${count(hits.length, "candidate")} has a match probability of ${percent(best.match_probability)}.`, deeper(hits));
+  if (!best || best.match_probability >= LIKELY || !deeper(hits)) return [];
+  return [h("span", {}, `The best is ${percent(best.match_probability)}. `, deeper(hits))];
 }
 
 function button(words) {
@@ -78,5 +95,10 @@ function button(words) {
 }
 
 function note(text, ...more) {
-  return h("p", { class: "note" }, text, more.filter(Boolean).map((one) => [" ", one]));
+  return h(
+    "p",
+    { class: "note" },
+    text,
+    more.filter(Boolean).map((one) => [" ", one]),
+  );
 }

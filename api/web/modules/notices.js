@@ -36,7 +36,13 @@ export function forgive() {
  * @param {(() => void) | null} [again]
  */
 export function trouble(error, again = null) {
-  return h("p", { class: "trouble", role: "alert" }, error.message, again && " ", again && h("button", { type: "button", class: "text", click: again }, "Try again"));
+  return h(
+    "p",
+    { class: "trouble", role: "alert" },
+    error.message,
+    again && " ",
+    again && h("button", { type: "button", class: "text", click: again }, "Try again"),
+  );
 }
 
 /**
@@ -58,5 +64,7 @@ export function confirmed({ title, text, yes, no }) {
   );
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }),
+  );
 }

@@ -6,9 +6,9 @@ import { hideControls, showControls } from "./controls.js";
 import { byId, h } from "./elements.js";
 import { dropHits, lonelyCard, showHits } from "./hits.js";
 import { complain, forgive, say } from "./notices.js";
-import { deeper, notesOf } from "./notes.js";
+import { deeper, howDeep, notesOf } from "./notes.js";
 import { arrange, judgedCount, likeliest, mayReach, thresholdFor } from "./ranking.js";
-import { events, galleryPath, isCalledOff } from "./service.js";
+import { events, galleryPath, isCalledOff, Problem } from "./service.js";
 import { amount, count, percent } from "./wording.js";
 
 const HITS = 60;
@@ -34,7 +34,18 @@ export function showResults(at, gallery, known) {
   const key = JSON.stringify([gallery, at.q, at.like, at.picture, at.candidates]);
   if (result?.key === key) return draw();
   result?.calling.abort();
-  result = { key, gallery, known, at, calling: new AbortController(), hits: new Map(), page: null, isFinal: false, read: null, began: performance.now() };
+  result = {
+    key,
+    gallery,
+    known,
+    at,
+    calling: new AbortController(),
+    hits: new Map(),
+    page: null,
+    isFinal: false,
+    read: null,
+    began: performance.now(),
+  };
   byId("hits").setAttribute("aria-busy", "true");
   byId("outcome").replaceChildren(echo(at, []));
   say("Searching.");
@@ -79,10 +90,14 @@ async function run(mine) {
   try {
     const query = await asked(mine);
     const onBusy = (seconds) => say(`The service is busy. Trying again in ${count(Math.ceil(seconds), "second")}.`);
-    for await (const { event, data } of events(galleryPath(mine.gallery, "/search/events"), { query, onBusy, signal: mine.calling.signal })) {
+    for await (const { event, data } of events(galleryPath(mine.gallery, "/search/events"), {
+      query,
+      onBusy,
+      signal: mine.calling.signal,
+    })) {
       TAKE[event]?.(mine, data);
     }
-    if (!mine.isFinal) throw Object.assign(new Error("The answer broke off before its end."), { status: 0 });
+    if (!mine.isFinal) throw new Problem(0, "The answer broke off before its end.");
   } catch (error) {
     if (isCalledOff(error) || mine !== result) return;
     byId("hits").removeAttribute("aria-busy");
@@ -99,16 +114,26 @@ async function run(mine) {
 async function asked({ at: { q, like, picture, candidates, min, precision }, known }) {
   const { matcher, candidates: usual } = known.detail ?? (await known.learning.catch(() => ({ matcher: null })));
   const k = q && matcher ? (candidates ?? usual) : HITS;
-  return { text: q, like, picture, k, candidates, target_precision: precision, min_match: precision === null ? min : null };
+  return {
+    text: q,
+    like,
+    picture,
+    k,
+    candidates,
+    target_precision: precision,
+    min_match: precision === null ? min : null,
+  };
 }
 
 const TAKE = {
   first(mine, page) {
     forgive();
     mine.page = page;
-    mine.hits = new Map(page.hits.map((hit) => [hit.id, { ...hit, score: null, rank: hit.itc_rank === null ? hit.rank : null }]));
+    mine.hits = new Map(
+      page.hits.map((hit) => [hit.id, { ...hit, score: null, rank: hit.itc_rank === null ? hit.rank : null }]),
+    );
     dropStale();
-    say(`${count(page.hits.length, "hit")} in the order of the first stage.`);
+    say(`${count(page.hits.length, "hit")} by ITC.`);
     draw();
   },
   judged(mine, { done, total, hits }) {
@@ -144,8 +169,8 @@ function draw() {
   showNothing(isFinal && threshold !== null && !shown.length ? placed : null, threshold);
   byId("outcome").replaceChildren(echo(result.at, page.unknown_words));
   underline(page.unknown_words);
-  byId("reading").replaceChildren(...progress(isFinal ? null : read));
-  byId("notes").replaceChildren(...notesOf(page, result.at, known, { isFinal, threshold, shown: shown.length }));
+  byId("reading").replaceChildren(...(isFinal ? howDeep(page) : progress(read)));
+  byId("notes").replaceChildren(...notesOf(page, result.at, known));
   showControls({
     usual: known.detail?.candidates ?? Math.max(1, judged()),
     judged: judged(),
@@ -163,15 +188,15 @@ function order() {
 }
 
 function setting() {
-  return { stages: isReranked() ? "itc+itm" : result.page.stages, isCalibrated: Boolean(result.page.calibration), depth: depthNow() };
+  return { stages: result.page.stages, isCalibrated: Boolean(result.page.calibration), depth: depthNow() };
 }
 
 function isReranked() {
-  return result.isFinal ? result.page.stages === "itc+itm" : result.read !== null;
+  return result.page.stages === "itc+itm";
 }
 
 function judged() {
-  return result.isFinal ? judgedCount([...result.hits.values()]) : (result.read?.total ?? 0);
+  return result.isFinal ? judgedCount([...result.hits.values()]) : (result.read?.total ?? result.hits.size);
 }
 
 function depthNow() {
@@ -194,15 +219,23 @@ function echo({ q, like, picture }, unknown) {
 
 function progress(read) {
   if (!read || !read.total) return [];
-  const words = `Reranking: ${amount(read.done)} of ${amount(read.total)} read`;
-  return [h("progress", { max: read.total, value: read.done, "aria-label": words }), h("span", {}, words)];
+  const words = `Reranking: ${amount(read.done)} of ${amount(read.total)} read.`;
+  return [h("span", {}, words), h("progress", { max: read.total, value: read.done, "aria-label": words })];
 }
 
 function summary(shown = result.hits.size) {
   const { page, hits, at, seconds } = result;
-  const all = shown === hits.size ? count(shown, "hit") : `${amount(shown)} of ${count(hits.size, "hit")} ${shown === 1 ? "reaches" : "reach"} ${percent(thresholdNow() ?? 0)}`;
+  const all =
+    shown === hits.size
+      ? count(shown, "hit")
+      : `${amount(shown)} of ${count(hits.size, "hit")} ${shown === 1 ? "reaches" : "reach"} ${percent(thresholdNow() ?? 0)}`;
   const reranked = depthNow() === hits.size ? "all" : amount(depthNow());
-  const how = page.stages === "itc+itm" ? `${reranked} reranked by ${page.matcher ?? "the matcher"}` : page.stages === "itc" ? "ordered by ITC similarity" : "found by names and captions";
+  const how =
+    page.stages === "itc+itm"
+      ? `${reranked} reranked by ${page.matcher ?? "the matcher"}`
+      : page.stages === "itc"
+        ? "ordered by ITC similarity"
+        : "found by names and captions";
   const time = seconds >= 0.1 && at === result.at ? ` in ${seconds.toFixed(1)} s` : "";
   return `${all}, ${how}${time}.`;
 }
@@ -217,9 +250,24 @@ function showNothing(placed, threshold) {
   return room.replaceChildren(
     h("h2", {}, "Nothing matches."),
     h("p", {}, `None of ${count(placed.length, "candidate")} reaches a match probability of ${percent(threshold)}.`),
-    best && h("p", {}, `The best below it: ${percent(best.match_probability)}${result.page.calibration ? "" : " · not calibrated"}.`),
-    h("p", { class: "buttons" }, h("a", { class: "button", href: changed({ min: null, precision: null }) }, "Show all hits"), deeper(placed)),
-    best && h("ul", { class: "hits lonely", role: "list", "aria-label": "Best below" }, lonelyCard(best, at.place, setting())),
+    best &&
+      h(
+        "p",
+        {},
+        `The best below it: ${percent(best.match_probability)}${result.page.calibration ? "" : " · not calibrated"}.`,
+      ),
+    h(
+      "p",
+      { class: "buttons" },
+      h("a", { class: "button", href: changed({ min: null, precision: null }) }, "Show all hits"),
+      deeper(placed),
+    ),
+    best &&
+      h(
+        "ul",
+        { class: "hits lonely", role: "list", "aria-label": "Best below" },
+        lonelyCard(best, at.place, setting()),
+      ),
   );
 }
 

@@ -19,7 +19,11 @@ let visits = 0;
 /** Make the view listen. */
 export function wireSearch() {
   onDrawn(() => place().item !== null && refreshCard());
-  onCalibrate(() => begin("calibrate", open.name).then(() => watchJobs()).catch((error) => complain(error)));
+  onCalibrate(() =>
+    begin("calibrate", open.name)
+      .then(() => watchJobs())
+      .catch((error) => complain(error)),
+  );
 }
 
 /**
@@ -124,23 +128,38 @@ function showHits(at, name) {
 function introduce(known) {
   if (!known) return;
   say("");
-  const examples = known.examples.map((text) => h("li", {}, h("a", { href: addressOf({ ...NOWHERE, gallery: known.name, q: text }) }, text)));
+  const examples = known.examples.map((text) =>
+    h("li", {}, h("a", { href: addressOf({ ...NOWHERE, gallery: known.name, q: text }) }, text)),
+  );
   byId("intro").replaceChildren(
     h("h1", {}, known.items ? count(known.items, "picture") : "No pictures yet"),
     h("p", { class: "lead" }, about(known)),
-    examples.length && known.items ? h("ul", { class: "examples", role: "list", "aria-label": "Examples" }, examples) : "",
+    examples.length && known.items
+      ? h("ul", { class: "examples", role: "list", "aria-label": "Examples" }, examples)
+      : "",
   );
 }
 
 function about(known) {
-  if (!known.items) return known.jobs.length ? "They appear here as they are indexed." : "Index a folder to fill this gallery.";
+  if (!known.items)
+    return known.jobs.length ? "They appear here as they are indexed." : "Index a folder to fill this gallery.";
   if (!known.model) return "This gallery has no model yet. Search it by names and captions.";
-  return known.matcher ? "Say what a picture should show. ITC finds candidates, and ITM reads each of them and says how well it matches." : "Say what a picture should show.";
+  return known.matcher
+    ? "Say what a picture should show. ITC finds candidates, and ITM reads each of them and says how well it matches."
+    : "Say what a picture should show.";
 }
 
 function showNoSuch(name) {
   dropWall();
-  byId("intro").replaceChildren(h("h1", {}, `No gallery ${name}`), h("p", { class: "lead" }, "It may have been deleted. ", h("a", { href: "/?view=galleries" }, "See the galleries that there are")));
+  byId("intro").replaceChildren(
+    h("h1", {}, `No gallery ${name}`),
+    h(
+      "p",
+      { class: "lead" },
+      "It may have been deleted. ",
+      h("a", { href: "/?view=galleries" }, "See the galleries that there are"),
+    ),
+  );
 }
 
 function showNoGallery() {
@@ -168,7 +187,7 @@ function awaitGallery() {
 
 async function showCard({ item }) {
   if (item === null && !byId("card").open) return;
-  const { openCard, closeCard } = await import("./card.js");
+  const [{ openCard, closeCard }] = await Promise.all([import("./card.js"), open.learning?.catch(() => null)]);
   if (place().item !== item) return;
   if (item === null) closeCard();
   else openCard(item, around);

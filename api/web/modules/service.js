@@ -56,7 +56,7 @@ export async function* events(path, options = {}) {
 }
 
 /** Write a path with its parameters. */
-export function pathOf(path, query = {}) {
+function pathOf(path, query = {}) {
   const said = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const search = new URLSearchParams(said.map(([key, value]) => [key, String(value)])).toString();
   return search ? `${path}?${search}` : path;
@@ -112,13 +112,15 @@ async function guarded(doing, signal) {
 async function problem(response) {
   const retryAfter = Number(response.headers.get("Retry-After")) || 1;
   const said = await response.json().catch(() => ({}));
-  const detail = said.detail ?? `The service answered ${response.status}${response.statusText ? `, ${response.statusText}` : ""}.`;
+  const detail =
+    said.detail ?? `The service answered ${response.status}${response.statusText ? `, ${response.statusText}` : ""}.`;
   return new Problem(response.status, detail, { field: said.field, retryAfter });
 }
 
 function event(block) {
   const lines = block.split("\n");
-  const of = (key) => lines.filter((line) => line.startsWith(`${key}:`)).map((line) => line.slice(key.length + 1).trimStart());
+  const of = (key) =>
+    lines.filter((line) => line.startsWith(`${key}:`)).map((line) => line.slice(key.length + 1).trimStart());
   const [name = "message"] = of("event");
   const data = JSON.parse(of("data").join("\n"));
   if (name === "problem") throw new Problem(data.status, data.detail, { field: data.field });

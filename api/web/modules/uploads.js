@@ -58,7 +58,10 @@ async function each(list, doing) {
 }
 
 function joined(outcomes) {
-  return { stored: outcomes.reduce((sum, one) => sum + one.stored, 0), skipped: outcomes.flatMap((one) => one.skipped) };
+  return {
+    stored: outcomes.reduce((sum, one) => sum + one.stored, 0),
+    skipped: outcomes.flatMap((one) => one.skipped),
+  };
 }
 
 function parts(files) {

@@ -86,6 +86,11 @@ function tile(item) {
 }
 
 function link(item) {
-  const picture = h("img", { src: `/v1/items/${item.id}/thumbnail`, alt: item.name, loading: "lazy", decoding: "async" });
+  const picture = h("img", {
+    src: `/v1/items/${item.id}/thumbnail`,
+    alt: item.name,
+    loading: "lazy",
+    decoding: "async",
+  });
   return h("a", { href: changed({ item: item.id }), "data-opens": item.id, title: item.name }, picture);
 }

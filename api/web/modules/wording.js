@@ -62,7 +62,9 @@ export function fileName(uri) {
 
 /** The part of a path below one of a gallery's folders. */
 export function below(uri, sources = []) {
-  const folder = sources.map((source) => (source.endsWith("/") ? source : `${source}/`)).find((source) => uri.startsWith(source));
+  const folder = sources
+    .map((source) => (source.endsWith("/") ? source : `${source}/`))
+    .find((source) => uri.startsWith(source));
   return readable(folder ? uri.slice(folder.length) : uri);
 }
 

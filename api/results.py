@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -39,16 +39,17 @@ class Calibration:
 
     Errors are expected calibration errors in [0, 1], measured on queries that the fit had not seen, each asked of the
     gallery as it is and without what is right: `error` over all `hits`, `first_error` over the first ones of pages, and
-    the same of the softmax as it comes. `is_current` says that nothing was indexed since.
+    the same of the softmax as it comes. `is_current` says that nothing was indexed since. Two that say the same are equal,
+    whenever it was said.
     """
 
     matcher: str
     direction: str
     source: str
     method: str
-    revision: int
-    is_current: bool
-    created_at: datetime
+    revision: int = field(compare=False)
+    is_current: bool = field(compare=False)
+    created_at: datetime = field(compare=False)
     queries: int
     hits: int
     error: float

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
@@ -104,32 +105,14 @@ def models(session: Session) -> list[str]:
 
 def summaries(session: Session) -> list[GallerySummary]:
     """List all galleries by name, with counts."""
-    counted = select(ItemTable.gallery_id, ItemTable.kind, ItemTable.state, func.count()).group_by(
-        ItemTable.gallery_id, ItemTable.kind, ItemTable.state
-    )
-    counts: dict[tuple[int, str, str], int] = {(g, kind, state): n for g, kind, state, n in session.execute(counted)}
-
-    def count(gallery_id: int, kind: str, *states: str) -> int:
-        return sum(counts.get((gallery_id, kind, state), 0) for state in states)
-
-    return [
-        GallerySummary(
-            name=row.name,
-            items=count(row.id, "image", "listed" if row.model is None else "embedded"),
-            texts=count(row.id, "text", "listed" if row.model is None else "embedded"),
-            failed=count(row.id, "image", "failed"),
-            model=row.model,
-            revision=row.revision,
-            sources=tuple(row.sources),
-        )
-        for row in session.scalars(select(GalleryTable).order_by(GalleryTable.name))
-    ]
+    counts = _counts(session)
+    return [_summary(row, counts) for row in session.scalars(select(GalleryTable).order_by(GalleryTable.name))]
 
 
 def summary(session: Session, gallery_id: int) -> GallerySummary:
     """Count what one gallery holds."""
-    name = session.scalars(select(GalleryTable.name).where(GalleryTable.id == gallery_id)).one()
-    return next(one for one in summaries(session) if one.name == name)
+    counts = _counts(session, ItemTable.gallery_id == gallery_id)
+    return _summary(session.get_one(GalleryTable, gallery_id), counts)
 
 
 def fix_model(
@@ -240,6 +223,26 @@ def _gallery(row: GalleryTable) -> Gallery:
         fingerprint=row.fingerprint,
         dimension=row.dimension,
         vectors=row.vectors,
+        revision=row.revision,
+        sources=tuple(row.sources),
+    )
+
+
+def _counts(session: Session, *where: ColumnElement[bool]) -> dict[tuple[int, str, str], int]:
+    """Count items by gallery, kind and state."""
+    by = ItemTable.gallery_id, ItemTable.kind, ItemTable.state
+    counted = select(*by, func.count()).where(*where).group_by(*by)
+    return {(gallery_id, kind, state): n for gallery_id, kind, state, n in session.execute(counted)}
+
+
+def _summary(row: GalleryTable, counts: Mapping[tuple[int, str, str], int]) -> GallerySummary:
+    findable = "listed" if row.model is None else "embedded"
+    return GallerySummary(
+        name=row.name,
+        items=counts.get((row.id, "image", findable), 0),
+        texts=counts.get((row.id, "text", findable), 0),
+        failed=counts.get((row.id, "image", "failed"), 0),
+        model=row.model,
         revision=row.revision,
         sources=tuple(row.sources),
     )

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 QUERY = "three apples left of a blue car"
 QUESTION = "what is left of the car ?"
+CANDIDATES = 256
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SERVE = "from api.cli import main; main()"
 
@@ -33,7 +34,7 @@ def main() -> None:
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with serving() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
-        start = f"{address}/?gallery=demo&q={quote(QUERY)}"
+        start = f"{address}/?gallery=demo&q={quote(QUERY)}&candidates={CANDIDATES}"
         save(searched(browser, start, 1440, 900), "page-1440.png")
         page = searched(browser, start, 820, 1100, scheme="dark")
         ask(page)
@@ -48,10 +49,12 @@ def serving() -> Iterator[str]:
     command = [sys.executable, "-c", SERVE, "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
-        assert found is not None
-        yield found[0]
-        server.terminate()
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", server.stdout.readline())
+            assert found is not None
+            yield found[0]
+        finally:
+            server.terminate()
 
 
 def searched(

@@ -1,4 +1,4 @@
-"""calibrations, and jobs that wait, can be cancelled and say how far they are"""
+"""calibrations, jobs that wait, can be cancelled and say how far they are, and items in pages"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,6 +33,7 @@ def upgrade() -> None:
         jobs.create_index("ix_jobs_state", ["state"], unique=False)
     op.execute("UPDATE jobs SET created_at = started_at")
     op.execute("UPDATE jobs SET gallery = (SELECT name FROM galleries WHERE galleries.id = jobs.gallery_id)")
+    op.create_index("ix_items_gallery_id_kind_state_id", "items", ["gallery_id", "kind", "state", "id"], unique=False)
     op.create_table(
         "calibrations",
         sa.Column("id", Identity, nullable=False),
@@ -57,6 +58,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index(op.f("ix_calibrations_gallery_id"), table_name="calibrations")
     op.drop_table("calibrations")
+    op.drop_index("ix_items_gallery_id_kind_state_id", table_name="items")
     # What never began has no place in the older schema.
     op.execute("DELETE FROM jobs WHERE gallery_id IS NULL OR started_at IS NULL")
     with op.batch_alter_table("jobs", table_kwargs=COPIED) as jobs:

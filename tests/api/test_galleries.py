@@ -126,21 +126,6 @@ def test_a_gallery_that_is_being_written_is_not_deleted(
     assert client.delete("/v1/galleries/photos").status_code == 204
 
 
-def test_jobs_that_wait_for_a_deleted_gallery_are_stopped(
-    client: TestClient, sightline: Sightline, gallery: str
-) -> None:
-    other, holder = sightline.gallery(gallery), new_holder()
-    with sightline.wiring.database.writing() as session:
-        galleries.acquire_lease(session, other, holder)
-    job_id = client.post("/v1/jobs", json={"kind": "index", "gallery": gallery}).json()["id"]
-    with sightline.wiring.database.writing() as session:
-        jobs.stop_waiting(session, gallery)
-        galleries.release_lease(session, other, holder)
-    assert client.delete(f"/v1/galleries/{gallery}").status_code == 204
-    assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "stopped"
-    assert client.get("/v1/galleries").json() == []
-
-
 def test_models_that_are_here_can_be_chosen(client: TestClient, problem: IsProblem) -> None:
     names = [model["name"] for model in client.get("/v1/models?role=encoder").json()]
     assert names == [model["name"] for model in client.get("/v1/models").json()]

@@ -216,6 +216,22 @@ def test_a_waiting_job_is_cancelled_at_once(gate: Gate, many: Path, photos: Path
         assert [one["name"] for one in gated.client.get("/v1/galleries").json()] == ["photos"]
 
 
+def test_jobs_that_wait_for_a_deleted_gallery_are_stopped(
+    gate: Gate, many: Path, photos: Path, sightline: Sightline
+) -> None:
+    sightline.index(photos, gallery="photos", model="hashing")
+    with gate() as gated:
+        at_work = ask(gated.client, gallery="many", folder=str(many))["id"]
+        wait(gated.client, at_work, lambda job: job["state"] == "running")
+        waiting = ask(gated.client)["id"]
+        assert gated.client.delete("/v1/galleries/photos").status_code == 204
+        assert gated.client.get(f"/v1/jobs/{waiting}").json()["state"] == "stopped"
+        assert gated.client.delete("/v1/galleries/many").status_code in (404, 409)
+        gated.step(9)
+        assert ended(gated.client, at_work)["state"] == "done"
+        assert [one["name"] for one in gated.client.get("/v1/galleries").json()] == ["many"]
+
+
 def test_a_gallery_is_brought_up_to_date_without_naming_its_folder(service: TestClient, photos: Path) -> None:
     ended(service, ask(service, folder=str(photos))["id"])
     (photos / "a.png").unlink()

@@ -14,6 +14,7 @@ from threading import Condition
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
@@ -34,6 +35,7 @@ PATIENCE = 12_000
 """Milliseconds: what is slow on a busy machine is no failure."""
 CARDS = 32
 """Postcards: as many as are reranked where nobody says how many."""
+TILES = 150
 QUERY = "three apples left of a blue car"
 SECONDS = 60
 HOSTILE = "<img src=x onerror=owned=1>"
@@ -66,14 +68,20 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def web_home(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with `cards`, 32 postcards of the shipped model, and `names`, whose names and captions mean harm."""
+    """A home with three galleries.
+
+    `cards`: 32 postcards of the shipped model; `names`: five pictures whose names and captions mean harm; `tiles`: so
+    many that a wall does not show them all at once.
+    """
     folder = tmp_path_factory.mktemp("web")
     write_gallery(folder / "cards", scenes=CARDS, seed=5)
     add_text(folder / "cards", 1, QUERY)
     write_hostile(folder / "names")
+    write_tiles(folder / "tiles")
     library = Sightline(settings=Settings(home=folder / "home", offline=True))
     library.index(folder / "cards", gallery="cards", model="postcards")
     library.index(folder / "names", gallery="names", model="hashing")
+    library.index(folder / "tiles", gallery="tiles", model="hashing")
     library.close()
     return folder / "home"
 
@@ -103,6 +111,13 @@ def write_hostile(folder: Path) -> None:
         for i, path in enumerate(paths)
     ]
     (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def write_tiles(folder: Path) -> None:
+    """Write small pictures, each of its own colour."""
+    folder.mkdir()
+    for i in range(TILES):
+        Image.new("RGB", (8, 8), (i, 90, 160)).save(folder / f"{i:03d}.png")
 
 
 @pytest.fixture(scope="session")
@@ -239,3 +254,28 @@ def visit(browser: Browser, address: str, watch: Watch) -> Iterator[Visit]:
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def accessible() -> Callable[[Page], None]:
+    """Check that axe finds nothing serious on a page wide and narrow, light and dark, and that no screen is too narrow.
+
+    Only colours can differ between light and dark.
+    """
+    axe = Axe()
+
+    def serious(page: Page, options: dict[str, Any]) -> list[Any]:
+        found = axe.run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+        worst = [one for one in found if one["impact"] in ("serious", "critical")]
+        return [(one["id"], [node["html"] for node in one["nodes"]]) for one in worst]
+
+    def check(page: Page) -> None:
+        for width, height in ((1440, 900), (360, 740)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="light")
+            assert serious(page, {}) == [], width
+            page.emulate_media(color_scheme="dark")
+            assert serious(page, {"runOnly": ["color-contrast"]}) == [], f"{width}, dark"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    return check

@@ -17,6 +17,7 @@ from api.settings import Settings
 from retrieval.training.world.galleries import write_gallery
 
 Visit = Callable[..., Page]
+BROKEN = "<img src=x onerror=owned=1>.png"
 MANY, BATCH = 80, 32
 
 
@@ -28,7 +29,7 @@ def few(tmp_path: Path, cards: Path) -> Path:
     for number in range(1, 9):
         shutil.copy(cards / f"postcard-{number:04d}.png", folder)
     shutil.copy(cards / "postcard-0009.png", folder / "inner")
-    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    (folder / BROKEN).write_bytes(b"\x89PNG\r\n\x1a\n no more")
     return folder
 
 
@@ -40,12 +41,13 @@ def many(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def measured(web_home: Path, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def measured(web_home: Path) -> str:
     """A gallery with as many pairs as a calibration needs."""
-    write_gallery(tmp_path / "measured", scenes=24, seed=6)
+    folder = web_home.parent / "measured"
+    write_gallery(folder, scenes=24, seed=6)
     library = Sightline(settings=Settings(home=web_home, offline=True))
-    library.index(tmp_path / "measured", gallery="measured", model="postcards")
+    library.index(folder, gallery="measured", model="postcards")
     library.close()
     return "measured"
 
@@ -82,14 +84,16 @@ def delete(page: Page, name: str) -> None:
     expect(gallery(page, name)).to_have_count(0)
 
 
-def test_a_gallery_is_made_from_a_folder_of_the_server_and_can_be_searched(visit: Visit, few: Path) -> None:
+def test_a_gallery_of_a_server_folder_is_made_searched_indexed_again_and_deleted(
+    visit: Visit, few: Path, cards: Path
+) -> None:
     page = visit("/?view=galleries")
     make_from(page, few, "few", model="postcards")
     job = newest_job(page)
     expect(job).to_contain_text("few")
     expect(job).to_have_attribute("data-state", "done")
     job.get_by_text("What was skipped").click()
-    expect(job).to_contain_text("broken.png")
+    expect(job).to_contain_text(BROKEN)
     expect(gallery(page, "few")).to_contain_text("9 pictures")
     gallery(page, "few").get_by_role("link", name="few").click()
     expect(page.get_by_role("list", name="Pictures").get_by_role("listitem")).to_have_count(9)
@@ -97,6 +101,9 @@ def test_a_gallery_is_made_from_a_folder_of_the_server_and_can_be_searched(visit
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_contain_text("reranked")
     page.goto("/?view=galleries")
+    shutil.copy(cards / "postcard-0010.png", few)
+    gallery(page, "few").get_by_role("button", name="Index again").click()
+    expect(gallery(page, "few")).to_contain_text("10 pictures")
     delete(page, "few")
     assert (few / "postcard-0001.png").exists()
 
@@ -128,13 +135,13 @@ def test_pictures_of_this_device_become_a_gallery_and_what_was_skipped_is_named(
     dialog = new_gallery(page, "sent")
     dialog.get_by_role("radio", name="From this device").check()
     dialog.get_by_label("Pictures to upload").set_input_files(
-        [few / "postcard-0001.png", few / "postcard-0002.png", few / "broken.png"]
+        [few / "postcard-0001.png", few / "postcard-0002.png", few / BROKEN]
     )
     dialog.get_by_role("combobox", name="Model").select_option("postcards")
     dialog.get_by_role("button", name="Make gallery").click()
     expect(gallery(page, "sent")).to_contain_text("2 pictures")
-    expect(page.locator("main")).to_contain_text("broken.png")
-    delete(page, "sent")
+    expect(page.locator("main")).to_contain_text(BROKEN)
+    assert page.locator("img[src=x]").count() == 0
 
 
 def test_a_folder_of_this_device_keeps_its_inner_folders(visit: Visit, few: Path) -> None:
@@ -166,17 +173,29 @@ def test_a_gallery_that_a_person_keeps_is_not_deleted(visit: Visit) -> None:
     expect(gallery(page, "cards")).to_be_visible()
 
 
-def test_an_evaluation_and_a_calibration_are_drawn_with_their_numbers_beside_them(visit: Visit, measured: str) -> None:
+def test_an_evaluation_and_a_calibration_are_drawn_and_promise_precisions(
+    visit: Visit, measured: str, accessible: Any
+) -> None:
     page = visit(f"/?view=evaluations&gallery={measured}")
     page.get_by_role("spinbutton", name="Candidates").fill("10")
     page.get_by_role("spinbutton", name="Queries").fill("10")
     page.get_by_role("button", name="Evaluate").click()
-    row = page.get_by_role("table", name="Evaluations").get_by_role("row")
-    expect(row).to_have_count(2)
-    recall = page.get_by_role("img", name=re.compile("Recall at k"))
-    expect(recall.first).to_be_visible()
+    expect(page.get_by_role("table", name="Evaluations").get_by_role("row")).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("Recall at k")).first).to_be_visible()
     page.get_by_role("button", name="Calibrate").click()
     expect(page.get_by_role("img", name=re.compile("Reliability"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Precision by threshold"))).to_be_visible()
     page.get_by_text("Numbers").first.click()
     expect(page.locator("details[open] table").first).to_be_visible()
+    accessible(page)
+    page.goto(f"/?gallery={measured}&q=a horse")
+    page.locator("#controls").evaluate("(controls) => (controls.open = true)")
+    page.get_by_role("combobox", name="Precision wanted").select_option(index=1)
+    expect(page).to_have_url(re.compile("precision=0"))
+    expect(page.get_by_role("slider", name="Minimum match probability")).not_to_have_value("0")
+
+
+def test_axe_finds_nothing_serious_in_the_dialog_of_a_new_gallery(visit: Visit, accessible: Any) -> None:
+    page = visit("/?view=galleries")
+    new_gallery(page, "new").get_by_role("radio", name="From this device").check()
+    accessible(page)

@@ -71,6 +71,14 @@ def test_before_a_query_the_gallery_is_shown_and_an_example_leads_to_its_hits(vi
     is_reranked(page)
 
 
+def test_a_long_wall_comes_in_parts_as_one_scrolls(visit: Visit) -> None:
+    page = visit("/?gallery=tiles")
+    tiles = page.get_by_role("list", name="Pictures").get_by_role("listitem")
+    expect(tiles).to_have_count(100)
+    page.keyboard.press("End")
+    expect(tiles).to_have_count(150)
+
+
 def test_a_text_is_answered_in_the_order_of_the_service(visit: Visit, ask: Any) -> None:
     page = visit("/?gallery=cards")
     search(page, QUERY)

@@ -20,8 +20,9 @@ export function onCalibrate(act) {
  * Write the sentences about a page of hits.
  * @returns {HTMLElement[]}
  */
-export function notesOf(page, at, known) {
+export function notesOf(page, at, known, isUnreached) {
   return [
+    isUnreached && note("The precision of this address cannot be had in this gallery, so all hits are shown."),
     unknownWords(page),
     howFound(page, at),
     page.stages === "itc+itm" && howSure(page.calibration, known.detail),
@@ -29,10 +30,10 @@ export function notesOf(page, at, known) {
 }
 
 /** A link to the same query among more candidates; nothing where there are none. */
-export function deeper(hits, words = "Look among") {
-  const more = Math.min(MOST_CANDIDATES, DEEPER * hits.length);
+export function deeper(hits, detail) {
+  const more = Math.min(MOST_CANDIDATES, DEEPER * hits.length, detail?.items ?? 0);
   return more > hits.length
-    ? h("a", { href: changed({ candidates: more, depth: null }) }, `${words} ${count(more, "candidate")}`)
+    ? h("a", { href: changed({ candidates: more, depth: null }) }, `Look among ${count(more, "candidate")}`)
     : null;
 }
 
@@ -84,10 +85,10 @@ function howSure(calibration, detail) {
 }
 
 /** What is unlikely among the first candidates may be there among more. */
-export function howDeep({ hits }) {
+export function howDeep({ hits }, detail) {
   const best = likeliest(hits);
-  if (!best || best.match_probability >= LIKELY || !deeper(hits)) return [];
-  return [h("span", {}, `The best is ${percent(best.match_probability)}. `, deeper(hits))];
+  if (!best || best.match_probability >= LIKELY || !deeper(hits, detail)) return [];
+  return [h("span", {}, `The best is ${percent(best.match_probability)}. `, deeper(hits, detail))];
 }
 
 function button(words) {

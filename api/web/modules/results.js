@@ -1,6 +1,6 @@
 /** A query and its hits: the order of the first stage at once, then that of the matcher, as it reads. */
 
-import { changed, place } from "./address.js";
+import { amend, changed, place } from "./address.js";
 import { marked, underline } from "./box.js";
 import { hideControls, showControls } from "./controls.js";
 import { byId, h } from "./elements.js";
@@ -13,9 +13,12 @@ import { amount, count, percent } from "./wording.js";
 
 const HITS = 60;
 const REDRAW_MS = 350;
+const GONE = "The picture of this query is no longer kept. Choose it again, or search by words.";
 
 /** What is known of the query that is shown. */
 let result = null;
+/** The query whose precision could not be had. */
+let unreached = null;
 let redraw = { timer: null, last: 0 };
 let drawn = () => {};
 
@@ -46,6 +49,7 @@ export function showResults(at, gallery, known) {
     read: null,
     began: performance.now(),
   };
+  forgive();
   byId("hits").setAttribute("aria-busy", "true");
   byId("outcome").replaceChildren(echo(at, []));
   say("Searching.");
@@ -100,11 +104,25 @@ async function run(mine) {
     if (!mine.isFinal) throw new Problem(0, "The answer broke off before its end.");
   } catch (error) {
     if (isCalledOff(error) || mine !== result) return;
-    byId("hits").removeAttribute("aria-busy");
-    byId("reading").replaceChildren();
-    say(mine.page ? "The hits are in the order of the first stage; reranking did not end." : "");
-    complain(error, error.status === 0 || error.status >= 429 ? searchAgain : null);
+    failed(mine, error);
   }
+}
+
+/** Say what went wrong, and what can be done about it here. */
+function failed(mine, error) {
+  byId("hits").removeAttribute("aria-busy");
+  byId("reading").replaceChildren();
+  say(mine.page ? "The hits are in the order of the first stage: reranking did not end." : "");
+  if (error.status === 410) return complain(new Problem(410, GONE));
+  if (place().precision !== null && error.status === 409 && !mine.page) return withoutPrecision();
+  return complain(error, error.status === 0 || error.status >= 429 ? searchAgain : null);
+}
+
+/** An address may ask for a precision that its gallery has not measured, or does not reach. */
+function withoutPrecision() {
+  unreached = result.key;
+  result = null;
+  amend({ precision: null });
 }
 
 /**
@@ -127,13 +145,12 @@ async function asked({ at: { q, like, picture, candidates, min, precision }, kno
 
 const TAKE = {
   first(mine, page) {
-    forgive();
     mine.page = page;
     mine.hits = new Map(
       page.hits.map((hit) => [hit.id, { ...hit, score: null, rank: hit.itc_rank === null ? hit.rank : null }]),
     );
     dropStale();
-    say(`${count(page.hits.length, "hit")} by ITC.`);
+    say(`${count(page.hits.length, "hit")} of the first stage.`);
     draw();
   },
   judged(mine, { done, total, hits }) {
@@ -169,8 +186,8 @@ function draw() {
   showNothing(isFinal && threshold !== null && !shown.length ? placed : null, threshold);
   byId("outcome").replaceChildren(echo(result.at, page.unknown_words));
   underline(page.unknown_words);
-  byId("reading").replaceChildren(...(isFinal ? howDeep(page) : progress(read)));
-  byId("notes").replaceChildren(...notesOf(page, result.at, known));
+  byId("reading").replaceChildren(...(isFinal ? howDeep(page, known.detail) : progress(read)));
+  byId("notes").replaceChildren(...notesOf(page, result.at, known, result.key === unreached));
   showControls({
     usual: known.detail?.candidates ?? Math.max(1, judged()),
     judged: judged(),
@@ -260,7 +277,7 @@ function showNothing(placed, threshold) {
       "p",
       { class: "buttons" },
       h("a", { class: "button", href: changed({ min: null, precision: null }) }, "Show all hits"),
-      deeper(placed),
+      deeper(placed, result.known.detail),
     ),
     best &&
       h(

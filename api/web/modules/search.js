@@ -116,7 +116,7 @@ async function refresh(mine, ended) {
 function showAll(name) {
   dropResults();
   if (open.detail) introduce(open.detail);
-  return showWall(name);
+  return showWall(name, open.learning);
 }
 
 function showHits(at, name) {

@@ -7,7 +7,7 @@ import { complain } from "./notices.js";
 import { ask, galleryPath } from "./service.js";
 
 const PAGE = 100;
-let shown = { gallery: null, after: 0, isAtEnd: false, loading: null };
+let shown = { gallery: null, after: 0, isAtEnd: false, loading: null, above: null };
 
 /** Make the wall listen: to the keys, and to how far one has scrolled. */
 export function wireWall() {
@@ -19,11 +19,12 @@ export function wireWall() {
 /**
  * Show a gallery's wall; what is already there stays.
  * @param {string} gallery
+ * @param {Promise<unknown>} above  settles when what stands above the wall is there, so that it moves nothing
  */
-export function showWall(gallery) {
+export function showWall(gallery, above) {
   byId("wall").hidden = false;
   if (shown.gallery === gallery) return shown.loading;
-  shown = { gallery, after: 0, isAtEnd: false, loading: null };
+  shown = { gallery, after: 0, isAtEnd: false, loading: null, above };
   byId("wall").replaceChildren();
   return more();
 }
@@ -66,7 +67,8 @@ async function more() {
 }
 
 async function load(now) {
-  const page = await ask(galleryPath(now.gallery, "/items"), { query: { after: now.after, limit: PAGE } });
+  const query = { after: now.after, limit: PAGE };
+  const [page] = await Promise.all([ask(galleryPath(now.gallery, "/items"), { query }), now.above?.catch(() => null)]);
   if (now !== shown) return;
   byId("wall").append(...page.items.map(tile));
   now.after = page.next ?? page.items.at(-1)?.id ?? now.after;

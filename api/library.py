@@ -526,8 +526,9 @@ class Sightline:
         schema.require_current(self.wiring.database)
 
     def warm_up(self, name: str) -> None:
-        """Load a gallery's models and newest snapshot, so that its first query is quick."""
+        """Make a gallery's first look quick: the thumbnails of its first pictures, its models and newest snapshot."""
         try:
+            pictures.make_first_thumbnails(self.wiring, self.gallery(name))
             if self.gallery(name).model is not None:
                 self.search_gallery(name, Asked("a picture"), Ranking(1, candidates=1))
         except DOMAIN as error:

@@ -39,7 +39,7 @@ class Calibration:
 
     Errors are expected calibration errors in [0, 1], measured on queries that the fit had not seen, each asked of the
     gallery as it is and without what is right: `error` over all `hits`, `first_error` over the first ones of pages, and
-    the same of the softmax as it comes. `is_current` says that nothing was indexed since. Two that say the same are equal,
+    the same of the softmax as it comes. `is_current`: nothing was indexed since. Two that say the same are equal,
     whenever it was said.
     """
 

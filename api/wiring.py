@@ -291,8 +291,20 @@ class Wiring:
         """
         name = matcher or gallery.model
         assert name is not None
-        if self.checkpoint(name).image_size <= SMALL_PIXELS:
-            return 32
+        return self._depth(name, small=128)
+
+    def depth_of_evaluation(self, gallery: Gallery, matcher: str | None = None) -> int:
+        """Choose how many candidates an evaluation reranks unless the user says: as a search does.
+
+        Small pictures are reranked as deep as on the cards of the shipped models: thousands of queries add up.
+        """
+        name = matcher or gallery.model
+        assert name is not None
+        return self._depth(name, small=32)
+
+    def _depth(self, matcher: str, *, small: int) -> int:
+        if self.checkpoint(matcher).image_size <= SMALL_PIXELS:
+            return small
         return 128 if self._on_gpu() else 16
 
     def _on_gpu(self) -> bool:

@@ -76,7 +76,7 @@ def _from_captions(
         captions,
         wiring.encoder_of(gallery),
         reranker,
-        candidates=wiring.depth(gallery, reranker.matcher.name),
+        candidates=wiring.depth_of_evaluation(gallery, reranker.matcher.name),
         advance=progress.advance,
     )
     fitted = fit(sample)

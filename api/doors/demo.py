@@ -6,6 +6,7 @@ from pathlib import Path
 
 from api.doors import folders
 from api.doors.calibrating import calibrate
+from api.doors.pictures import make_first_thumbnails
 from api.settings import Settings
 from api.wiring import RENDERED_MODEL, Wiring
 from indexer.build import Progress
@@ -46,4 +47,6 @@ def prepare(wiring: Wiring, progress: Progress) -> None:
     progress.begin("postcards", FIRST_SCENES)
     write_gallery(place, scenes=FIRST_SCENES, seed=SEED, advance=progress.advance)
     folders.index(wiring, place, gallery=GALLERY, model=RENDERED_MODEL, progress=progress, downloads="never")
-    calibrate(wiring, folders.by_name(wiring, GALLERY), matcher=None, queries=FIRST_QUERIES, progress=progress)
+    gallery = folders.by_name(wiring, GALLERY)
+    make_first_thumbnails(wiring, gallery)
+    calibrate(wiring, gallery, matcher=None, queries=FIRST_QUERIES, progress=progress)

@@ -85,7 +85,7 @@ def run(
     require_model(gallery, "an evaluation")
     encoder = wiring.encoder_of(gallery)
     reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank else None
-    depth = max(ranking.depth(wiring.depth(gallery, ranking.matcher)), LEAST_CANDIDATES)
+    depth = max(ranking.depth(wiring.depth_of_evaluation(gallery, ranking.matcher)), LEAST_CANDIDATES)
     with wiring.database.reading() as session:
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")

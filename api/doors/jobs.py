@@ -10,6 +10,7 @@ from typing import Any
 from api.doors import calibrating, demo, embedding, evaluations, folders
 from api.doors.evaluations import LEAST_CANDIDATES
 from api.doors.pages import require_model
+from api.doors.pictures import make_first_thumbnails
 from api.doors.ranking import Ranking
 from api.doors.watching import Watch
 from api.errors import FolderForbidden, Overloaded, UsageError
@@ -77,6 +78,7 @@ def do(wiring: Wiring, job: Job, watch: Watch) -> None:
         case {"kind": "index", "gallery": str(name), "folder": folder, "model": model}:
             for place in require_places(wiring, name) if folder is None else [allowed_folder(wiring, folder)]:
                 folders.index(wiring, place, gallery=name, model=model, progress=watch, downloads="never")
+            make_first_thumbnails(wiring, folders.by_name(wiring, name))
         case {"kind": "evaluate", "gallery": str(name)} as asked:
             ranking = Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"])
             gallery = folders.by_name(wiring, name)

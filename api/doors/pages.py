@@ -201,7 +201,9 @@ def _ranked(page: Page, step: Ranked) -> Page:
     if hold(step.hits, page.threshold):
         return full
     judged = [hit for hit in step.hits if hit.match_probability is not None]
-    return replace(full, nothing_matches=page.threshold is not None, best_below=judged[0] if judged else None)
+    # The likeliest, which is nearly always the first: the order goes by the score.
+    best = max(judged, key=lambda hit: hit.match_probability or 0.0, default=None)
+    return replace(full, nothing_matches=page.threshold is not None, best_below=best)
 
 
 def _matcher(reranker: Reranker | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, Pictu
 from indexer.originals import stamp
 from indexer.uri import from_uri, to_uri
 from retrieval import ask as asking
+from retrieval.errors import PictureGone
 from retrieval.models.checkpoints import Checkpoint, Role, companion
 from retrieval.types import Answer
 from storage import galleries, items
@@ -27,6 +29,8 @@ Picture = Image | Path | str | bytes
 """A decoded picture, a file, or a file's content."""
 
 THUMBNAIL_SIDE = 320
+FIRST_SEEN = 100
+"""Pictures of the first page of a gallery."""
 THUMBNAIL_REVISION = 2
 """Raised by hand when thumbnails come out otherwise: those that were kept before are not taken any more."""
 
@@ -97,6 +101,15 @@ def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:
         return thumbnail(wiring.originals.open(found, least_side=2 * THUMBNAIL_SIDE), side=THUMBNAIL_SIDE)
 
     return found, wiring.blobs.get_or_make(name, make)
+
+
+def make_first_thumbnails(wiring: Wiring, gallery: Gallery) -> None:
+    """Make the thumbnails that a person sees first; of a picture that is gone there is none."""
+    with wiring.database.reading() as session:
+        first = items.page(session, gallery.id, "image", after=0, limit=FIRST_SEEN)
+    for one in first:
+        with suppress(PictureGone, OriginalMissing):
+            small(wiring, one.id)
 
 
 def item_behind(wiring: Wiring, what: int | Picture) -> Item | None:

@@ -1,4 +1,4 @@
-"""Draws docs/pictures/page-1440.png, page-820.png and page-360.png: the page on a desk, a tablet and a telephone.
+"""Draws docs/pictures/page-360.png, page-820.png and page-1440.png: the page on a telephone, a tablet and a desk.
 
 Run after `make demo`, where Chromium is installed: .venv/bin/python docs/pictures/page.py
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
@@ -28,18 +28,18 @@ SERVE = "from api.cli import main; main()"
 
 
 def main() -> None:
-    """Serve the demo's gallery, and draw a search, a card and a search again."""
+    """Serve the demo's gallery, and draw a search, a card, and the search again."""
     chromium = next(filter(None, map(shutil.which, NAMES)))
     # As root, as in many containers, Chromium cannot make its sandbox.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with serving() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
         start = f"{address}/?gallery=demo&q={quote(QUERY)}&candidates={CANDIDATES}"
-        save(searched(browser, start, 1440, 900), "page-1440.png")
-        page = searched(browser, start, 820, 1100, scheme="dark")
+        save(searched(browser, start, 360, 780, is_mobile=True), "page-360.png")
+        page = searched(browser, start, 820, 1180, is_mobile=True, color_scheme="dark")
         ask(page)
         save(page, "page-820.png")
-        save(searched(browser, start, 360, 780), "page-360.png")
+        save(searched(browser, start, 1440, 900), "page-1440.png")
         browser.close()
 
 
@@ -57,13 +57,9 @@ def serving() -> Iterator[str]:
             server.terminate()
 
 
-def searched(
-    browser: Browser, start: str, width: int, height: int, *, scheme: Literal["light", "dark"] = "light"
-) -> Page:
-    """Open a search and wait until its hits are reranked and their pictures are there."""
-    context = browser.new_context(
-        viewport=ViewportSize(width=width, height=height), color_scheme=scheme, reduced_motion="reduce"
-    )
+def searched(browser: Browser, start: str, width: int, height: int, **look: Any) -> Page:
+    """Open a search and wait until its hits are reranked."""
+    context = browser.new_context(viewport=ViewportSize(width=width, height=height), reduced_motion="reduce", **look)
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(start)

@@ -31,7 +31,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 NO_CHROMIUM = (
     f"The page is tested where Chromium is on the PATH (as {', '.join(NAMES)}); on Debian, apt-get install chromium."
 )
-PATIENCE = 12_000
+PATIENCE = 30_000
 """Milliseconds: what is slow on a busy machine is no failure."""
 CARDS = 32
 """Postcards: as many as are reranked where nobody says how many."""

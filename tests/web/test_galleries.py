@@ -130,6 +130,19 @@ def test_a_job_is_watched_cancelled_and_gone_on_with(visit: Visit, many: Path, g
     expect(gallery(page, "many")).to_contain_text(f"{MANY} pictures")
 
 
+def test_a_gallery_that_is_being_indexed_is_not_deleted_and_the_page_says_why(
+    visit: Visit, few: Path, gate: Any
+) -> None:
+    gate.close()
+    page = visit("/?view=galleries")
+    make_from(page, few, "busy", model="postcards")
+    gallery(page, "busy").get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog", name="Delete busy?").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("cancel it, or wait")
+    gate.open()
+    expect(gallery(page, "busy")).to_contain_text("9 pictures")
+
+
 def test_pictures_of_this_device_become_a_gallery_and_what_was_skipped_is_named(visit: Visit, few: Path) -> None:
     page = visit("/?view=galleries")
     dialog = new_gallery(page, "sent")

@@ -229,13 +229,28 @@ def test_the_address_brings_everything_back(visit: Visit) -> None:
     expect(page.get_by_role("slider", name="Candidates reranked")).to_have_value("1")
 
 
-def test_back_leads_to_the_search_before(visit: Visit) -> None:
+def test_back_closes_a_card_and_leads_to_the_search_before(visit: Visit) -> None:
     page = visit("/?gallery=cards")
     search(page, QUERY)
     is_reranked(page)
     before = ids(hits_of(page))
     search(page, "a horse")
     expect(page).to_have_url(re.compile("horse"))
+    is_reranked(page)
+    open_first(page).get_by_role("button", name="Next").click()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_be_hidden()
     page.go_back()
     expect(page.get_by_role("searchbox", name="Search pictures")).to_have_value(QUERY)
     expect(hits_of(page).first).to_have_attribute("data-item-id", str(before[0]))
+
+
+def test_a_late_answer_never_takes_the_place_of_a_newer_one(visit: Visit, gate: Any, ask: Any) -> None:
+    gate.close()
+    page = visit(f"/?gallery=cards&q={QUERY}")
+    expect(page.locator("#status")).to_contain_text("first stage")
+    search(page, "a horse")
+    gate.open()
+    expect(page.get_by_role("heading", level=1)).to_have_text("a horse")
+    is_reranked(page)
+    assert ids(hits_of(page)) == [hit["id"] for hit in ask(f"{GALLERY}/search", text="a horse", k=CARDS)["hits"]]

@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 
 BATCH = 64
 """First-stage queries answered in one pass: more gain nothing and make the first of them wait."""
+FIRST_STEPS = 2
+"""Threads that make the first step of searches that tell of their steps."""
 READERS = 4
 """Threads that read SQL and files for everything but searches."""
 MOST_CHARACTERS = 10_000
@@ -67,6 +69,10 @@ class Service:
             "read", call_each, limit=settings.search_queue, threads=READERS
         )
         self.worker = Worker(self.sightline)
+        # Not among the reads: a first step may load a model, and thumbnails must not wait for that.
+        self.firsts: Queue[Callable[[], Any], Any] = Queue(
+            "first", call_each, limit=settings.search_queue, threads=FIRST_STEPS
+        )
         self.is_closing = False
         self._warming = Thread(target=self._warm_up, name="warm-up", daemon=True)
 
@@ -76,7 +82,7 @@ class Service:
         A database that cannot be opened yet is not the end: /readyz says so until it can.
         """
         await run_in_threadpool(self._open_database)
-        for queue in (self.searches, self.reranks, self.reads):
+        for queue in (self.searches, self.firsts, self.reranks, self.reads):
             queue.start()
         self._warming.start()
         self.worker.start()
@@ -84,7 +90,7 @@ class Service:
     async def close(self) -> None:
         """Fail what waits, let what runs end, and return what is open."""
         self.is_closing = True
-        queues = (self.searches, self.reranks, self.reads)
+        queues = (self.searches, self.firsts, self.reranks, self.reads)
         for queue in queues:
             queue.close()
         self.worker.close()

@@ -55,7 +55,7 @@ class BodyLimit:
 
 
 def _sentence(limit: int) -> str:
-    return f"the body is too large; at most {limit / (1 << 20):.3g} MB ({limit} bytes) are taken"
+    return f"the body is too large; at most {limit / (1 << 20):.3g} MB are taken"
 
 
 class HeadAsGet:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fastapi.sse import format_sse_event
 
-from api.errors import DOMAIN
+from api.errors import DOMAIN, Overloaded
 from api.problems import problem_of
 from api.queues import Queue
 from api.results import Page
@@ -20,6 +20,7 @@ from retrieval.search import Read
 Step = Page | Read
 Jobs = Queue[Callable[[], Any], Any]
 END: Final = None
+SECONDS_BETWEEN_TRIES = 0.1
 
 EVENT_STREAM = "text/event-stream"
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -57,11 +58,19 @@ class Steps:
 
     async def __aiter__(self) -> AsyncIterator[Step]:
         """Give the other steps as they come, then raise what went wrong."""
-        self._waits = self._others.put(self._go_on)
+        self._waits = await self._place_in_line()
         self._waits.add_done_callback(lambda _: self._told.put_nowait(END))
         while (step := await self._told.get()) is not END:
             yield step
         self._waits.result()
+
+    async def _place_in_line(self) -> asyncio.Future[Any]:
+        """Wait for room in the second queue: who has been given the first step must not be sent away."""
+        while True:
+            try:
+                return self._others.put(self._go_on)
+            except Overloaded:
+                await asyncio.sleep(SECONDS_BETWEEN_TRIES)
 
     def close(self) -> None:
         """Want no more of it."""

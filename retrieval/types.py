@@ -37,7 +37,8 @@ class Hit:
     """A candidate after reranking, joined with its metadata.
 
     `rank` and `itc_rank` count from 1. `itm_logit` is the match logit (class 1 of the ITM head) and
-    `match_probability` the softmax of both logits; both are None where no matcher read the picture.
+    `match_probability` what the gallery's calibration makes of both logits, else their softmax; both are None where no
+    matcher read the picture.
     `stale` says why: the picture is missing or changed since it was indexed.
     """
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import IntegrityError
 
 from storage.db import Session
-from storage.tables import CalibrationTable, in_utc, now
+from storage.tables import CalibrationTable, in_utc
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,14 @@ class Calibration:
 
 
 def store(session: Session, gallery_id: int, new: Calibration) -> None:
-    """Keep a fit in place of the one that was there."""
-    session.execute(
-        delete(CalibrationTable).where(
-            CalibrationTable.gallery_id == gallery_id,
-            CalibrationTable.matcher == new.matcher,
-            CalibrationTable.direction == new.direction,
-        )
-    )
-    session.add(CalibrationTable(gallery_id=gallery_id, **vars(new)))
-    session.flush()
+    """Keep a fit in place of the one that was there, if there was one."""
+    if _replace(session, gallery_id, new):
+        return
+    try:
+        with session.begin_nested():
+            session.execute(insert(CalibrationTable).values(gallery_id=gallery_id, **vars(new)))
+    except IntegrityError:  # another process kept one in the same moment; the last one stays
+        _replace(session, gallery_id, new)
 
 
 def find(session: Session, gallery_id: int, *, matcher: str, fingerprint: str, direction: str) -> Calibration | None:
@@ -56,9 +56,16 @@ def find(session: Session, gallery_id: int, *, matcher: str, fingerprint: str, d
     return None if row is None else _calibration(row)
 
 
-def moment() -> datetime:
-    """Say what time it is, for a fit that is new."""
-    return now()
+def _replace(session: Session, gallery_id: int, new: Calibration) -> bool:
+    """Put a fit in the place of an older one; False where there is none."""
+    where = (
+        CalibrationTable.gallery_id == gallery_id,
+        CalibrationTable.matcher == new.matcher,
+        CalibrationTable.direction == new.direction,
+    )
+    done = session.execute(update(CalibrationTable).where(*where).values(**vars(new)))
+    assert isinstance(done, CursorResult)
+    return done.rowcount > 0
 
 
 def _calibration(row: CalibrationTable) -> Calibration:

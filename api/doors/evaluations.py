@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from api.doors.pages import require_model
@@ -48,7 +49,7 @@ def evaluate(
     """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
 
     Pairs that a model wrote count where `synthetic` asks for them. What the run says of match probabilities is kept for
-    searches too, unless as many queries have said it already of the same revision.
+    searches too, unless fewer candidates were read than usual, or more queries have said it of the same revision.
     """
     model = require_model(gallery, "an evaluation")
     done = run(wiring, gallery, ranking, queries=queries, seed=seed, synthetic=synthetic, progress=progress)
@@ -58,8 +59,6 @@ def evaluate(
     unusual = {"synthetic": synthetic, "matcher": None if judge == model else judge, "pooled": ranking.pooled}
     settings |= {name: value for name, value in unusual.items() if value}
     with wiring.database.writing() as session:
-        if not synthetic:
-            keep_fits(session, gallery, done, only_better=True)
         stored = evaluations.store(
             session,
             gallery.id,
@@ -68,6 +67,9 @@ def evaluate(
             settings=settings,
             measures={one.name: _measures(one) for one in done.directions},
         )
+    if not synthetic and done.candidates >= wiring.depth_of_evaluation(gallery, ranking.matcher):
+        with wiring.database.writing() as session:
+            keep_fits(session, gallery, done, only_better=True)
     return _evaluated(gallery, stored)
 
 
@@ -152,7 +154,7 @@ def keep_fit(
             method=method_of(fitted.curve),
             parameters=to_parameters(fitted.curve),
             measured=_measured(fitted),
-            created_at=calibrations.moment(),
+            created_at=datetime.now(UTC),
         )
         calibrations.store(session, gallery.id, known)
     return Calibration.of(known, gallery)

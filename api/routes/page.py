@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Asset:
     content: bytes
     media_type: str
 
-    @property
+    @cached_property
     def headers(self) -> dict[str, str]:
         """What a browser is told besides the media type."""
         return HEADERS | {"ETag": f'"{sha256(self.content).hexdigest()}"'}

@@ -79,7 +79,8 @@ async def search_events(request: Request, name: Name, query: QueryAsked, ranking
     """
     service = service_of(request)
     service.reranks.check()
-    steps = Steps(service.reads, service.reranks, partial(service.sightline.search_gallery_steps, name, query, ranking))
+    work = partial(service.sightline.search_gallery_steps, name, query, ranking)
+    steps = Steps(service.firsts, service.reranks, work)
     first = await service.wait(request, steps.first())
     return StreamingResponse(events_of(first, steps), headers=UNBUFFERED, media_type=EVENT_STREAM)
 

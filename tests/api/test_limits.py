@@ -48,7 +48,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(port: int) -> None:
     assert head.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in head
     assert body["field"] == "image"
-    assert "20971520" in body["detail"]
+    assert "at most 20 MB" in body["detail"]
 
 
 def test_a_body_that_grows_too_large_is_refused_on_the_way(port: int) -> None:

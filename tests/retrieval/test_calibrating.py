@@ -111,6 +111,24 @@ def test_a_fit_finds_the_temperature_that_hits_were_drawn_by() -> None:
     assert curve.shift == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.parametrize(("temperature", "spread"), [(0.25, 4.0), (1.0, 0.5), (3.0, 4.0), (10.0, 4.0), (20.0, 30.0)])
+def test_a_temperature_is_found_far_from_one_too(temperature: float, spread: float) -> None:
+    draw = np.random.default_rng(3)
+    margins = draw.normal(2.0, spread, 8000)
+    right = (draw.random(8000) < logistic((margins - 1.0) / temperature)).astype(float)
+    curve = fit_temperature(margins, right, np.ones(8000))
+    even = np.quantile(margins, [0.1, 0.5, 0.9])
+    assert curve.probabilities(even) == pytest.approx(logistic((even - 1.0) / temperature), abs=0.03)
+
+
+def test_margins_that_say_nothing_give_the_share_of_right_hits() -> None:
+    draw = np.random.default_rng(4)
+    margins, right = draw.normal(0, 3, 4000), (draw.random(4000) < 0.2).astype(float)
+    found = fit_temperature(margins, right, np.ones(4000)).probabilities(np.array([-6.0, 0.0, 6.0]))
+    assert found == pytest.approx([0.2] * 3, abs=0.03)
+    assert fit_temperature(np.zeros(10), right[:10], np.ones(10)).temperature > 0
+
+
 def test_a_matcher_that_is_worse_than_chance_keeps_the_order_of_its_hits() -> None:
     margins = np.linspace(-3, 3, 200)
     right = (margins < 0).astype(float)
@@ -130,6 +148,13 @@ def test_equal_margins_get_one_value() -> None:
     curve = fit_isotonic(np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 1.0]), np.ones(3))
     assert curve.margins == (0.0, 1.0)
     assert curve.values[0] == pytest.approx(0.5)
+
+
+def test_the_order_of_equal_margins_does_not_count() -> None:
+    margins = np.array([0.0] * 5 + [1.0] * 4)
+    right = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0])
+    forwards = fit_isotonic(margins, right, np.ones(9))
+    assert forwards == fit_isotonic(margins[::-1], right[::-1], np.ones(9))
 
 
 def test_weights_count_as_repetitions() -> None:

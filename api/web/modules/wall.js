@@ -52,7 +52,7 @@ export function wallIds() {
 
 async function more() {
   const now = shown;
-  if (!now.gallery || now.isAtEnd || now.loading || byId("wall").hidden) return now.loading;
+  if (!now.gallery || now.isAtEnd || now.loading || !byId("wall").checkVisibility()) return now.loading;
   now.loading = load(now)
     .catch((error) => {
       now.isAtEnd = true;

@@ -7,6 +7,7 @@ says the scene, not the pairs. Run: .venv/bin/python benchmarks/calibration.py
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from api import Sightline
+from api.doors.thresholds import IMAGES
 from api.settings import Settings
+from retrieval.calibration import SOFTMAX, Curve, from_parameters
 from retrieval.evaluation.calibrating import PLACES
 from retrieval.evaluation.measures import calibration_error
 from retrieval.training.world.captions import fullest_claim, some_claim
@@ -23,16 +26,17 @@ from retrieval.training.world.claims import Claim, claim_text, holds, requiremen
 from retrieval.training.world.galleries import gallery_scenes, write_gallery
 from retrieval.training.world.scenes import Scene
 from retrieval.types import Hit
+from storage import calibrations
 
 MODELS = ("postcards", "postcards-blip2", "postcards-albef")
 SCENES = 1000
 SEED = 77
 FITTED = 400
-ASKED = 200
+ASKED = 400
 CANDIDATES = 32
 
 Page = list[tuple[float, bool]]
-"""Hits in order: match probability, and whether the scene says that it is right."""
+"""Hits in order: the margin, and whether the scene says that it is right."""
 
 
 def main() -> None:
@@ -53,31 +57,54 @@ def main() -> None:
 
 
 def measure(folder: Path, model: str, scenes: Sequence[Scene], claims: dict[str, list[Claim]]) -> None:
-    """Ask a model's gallery before and after it is calibrated."""
+    """Ask a model's gallery, and read the answers by the softmax and by the curve of its calibration."""
     library = Sightline(settings=Settings(home=folder / model, offline=True), say=lambda line: None)
     library.index(folder / "cards", gallery="cards", model=model)
-    before = {kind: errors(library, scenes, some) for kind, some in claims.items()}
+    asked = {kind: [page for claim in some for page in pages(library, scenes, claim)] for kind, some in claims.items()}
     library.calibrate("cards", queries=FITTED)
-    after = {kind: errors(library, scenes, some) for kind, some in claims.items()}
+    fitted = curve(library)
     library.close()
-    for kind in claims:
-        said = [f"{hits:.4f} / {first:.4f}" for hits, first in (after[kind], before[kind])]
-        print(f"{model:16} {kind:17} {said[0]:>17} {said[1]:>17} {before[kind][1] / after[kind][1]:6.2f}", flush=True)
+    for kind, found in asked.items():
+        after, before = errors(found, fitted), errors(found, SOFTMAX)
+        said = [f"{hits:.4f} / {first:.4f}" for hits, first in (after, before)]
+        print(f"{model:16} {kind:17} {said[0]:>17} {said[1]:>17} {before[1] / after[1]:6.2f}", flush=True)
 
 
-def errors(library: Sightline, scenes: Sequence[Scene], claims: Sequence[Claim]) -> tuple[float, float]:
-    """Expected calibration errors over all hits and over the first hits, each claim asked twice."""
-    pages: list[Page] = []
-    for claim in claims:
-        found = library.search("cards", claim_text(claim), k=CANDIDATES, candidates=CANDIDATES)
-        page = [(hit.match_probability or 0.0, is_right(hit, claim, scenes)) for hit in found]
-        pages += [page[:PLACES], [one for one in page if not one[1]][:PLACES]]
-    return error([one for page in pages for one in page]), error([page[0] for page in pages if page])
+def pages(library: Sightline, scenes: Sequence[Scene], claim: Claim) -> tuple[Page, Page]:
+    """Ask for a claim, of the gallery as it is and without what is right."""
+    found = library.search("cards", claim_text(claim), k=CANDIDATES, candidates=CANDIDATES)
+    page = [(margin(hit), is_right(hit, claim, scenes)) for hit in found]
+    return page[:PLACES], [one for one in page if not one[1]][:PLACES]
 
 
-def error(hits: Page) -> float:
+def margin(hit: Hit) -> float:
+    """Give the margin whose softmax a hit shows, as far as a float tells it from certainty."""
+    share = min(max(hit.match_probability or 0.0, 1e-15), 1 - 1e-15)
+    return math.log(share / (1 - share))
+
+
+def curve(library: Sightline) -> Curve:
+    """Read the curve by which the gallery's searches make match probabilities now."""
+    gallery = library.gallery("cards")
+    assert gallery.model is not None
+    assert gallery.fingerprint is not None
+    with library.wiring.database.reading() as session:
+        found = calibrations.find(
+            session, gallery.id, matcher=gallery.model, fingerprint=gallery.fingerprint, direction=IMAGES
+        )
+    assert found is not None
+    return from_parameters(found.method, found.parameters)
+
+
+def errors(asked: Sequence[Page], chosen: Curve) -> tuple[float, float]:
+    """Expected calibration errors over all hits and over the first hits."""
+    return error([one for page in asked for one in page], chosen), error([page[0] for page in asked if page], chosen)
+
+
+def error(hits: Page, chosen: Curve) -> float:
     """Expected calibration error of some hits."""
-    return calibration_error(np.array([p for p, _ in hits]), np.array([float(right) for _, right in hits]))
+    given = chosen.probabilities(np.array([margin for margin, _ in hits]))
+    return calibration_error(given, np.array([float(right) for _, right in hits]))
 
 
 def is_right(hit: Hit, claim: Claim, scenes: Sequence[Scene]) -> bool:

@@ -68,10 +68,10 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def web_home(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with three galleries.
+    """A home with four galleries.
 
     `cards`: 32 postcards of the shipped model; `names`: five pictures whose names and captions mean harm; `tiles`: so
-    many that a wall does not show them all at once.
+    many that a wall does not show them all at once; `plain`: the pictures of `names` without a model.
     """
     folder = tmp_path_factory.mktemp("web")
     write_gallery(folder / "cards", scenes=CARDS, seed=5)
@@ -82,6 +82,7 @@ def web_home(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     library.index(folder / "cards", gallery="cards", model="postcards")
     library.index(folder / "names", gallery="names", model="hashing")
     library.index(folder / "tiles", gallery="tiles", model="hashing")
+    library.index(folder / "names", gallery="plain")
     library.close()
     return folder / "home"
 

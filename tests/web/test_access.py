@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ VIEWS = {
     "hits": (f"/?gallery=cards&q={QUERY}", "#hits li"),
     "nothing matches": (f"/?gallery=cards&q={QUERY}&min=1", "#nothing-matches li"),
     "card": ("/?gallery=cards&item=1", "dialog[open] [aria-label='Similar pictures'] li"),
+    "wall without a model": ("/?gallery=plain", "#wall li"),
     "galleries": ("/?view=galleries", "[data-gallery=names]"),
     "evaluations": ("/?view=evaluations&gallery=cards", "#view-evaluations form"),
     "problem": ("/?gallery=nowhere", "[role=alert] p"),
@@ -105,6 +107,16 @@ def tab_to(page: Page, selector: str) -> None:
 # -------------------------------------------------------------------------------------------------------- narrow screen
 
 
+def test_a_word_that_is_wider_than_the_card_is_broken(visit: Visit) -> None:
+    page = visit("/?gallery=cards&item=1", width=360, height=740)
+    card = page.get_by_role("dialog")
+    card.get_by_role("textbox", name="Ask about this picture").fill("x" * 300)
+    card.get_by_role("button", name="Ask", exact=True).click()
+    expect(card.get_by_role("log", name="Conversation").locator(".note")).to_contain_text("does not know")
+    assert card.evaluate("(card) => card.scrollWidth") <= 360
+    assert card.get_by_role("log").evaluate("(log) => log.scrollWidth <= log.clientWidth")
+
+
 def test_a_search_works_on_a_narrow_screen_and_its_settings_are_folded_away(visit: Visit) -> None:
     page = visit("/?gallery=cards", width=360, height=740, has_touch=True)
     page.get_by_role("searchbox", name="Search pictures").fill(QUERY)
@@ -122,13 +134,16 @@ def test_a_search_works_on_a_narrow_screen_and_its_settings_are_folded_away(visi
 
 
 def test_a_service_that_does_not_answer_is_a_sentence_with_a_way_on(visit: Visit) -> None:
-    page = visit("/?gallery=cards")
-    expect(page.locator("#wall li").first).to_be_visible()
+    page = visit("/?gallery=cards&q=a horse")
+    expect(page.locator("#status")).to_contain_text("reranked")
     page.context.set_offline(True)
     page.get_by_role("searchbox", name="Search pictures").fill(QUERY)
     page.keyboard.press("Enter")
     problem = page.get_by_role("alert").filter(has_text="does not answer")
     expect(problem).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text(QUERY)
+    expect(page.locator("#hits li")).to_have_count(0)
+    expect(page.locator("#controls")).to_be_hidden()
     page.context.set_offline(False)
     problem.get_by_role("button", name="Try again").click()
     expect(page.locator("#status")).to_contain_text("reranked")
@@ -157,6 +172,16 @@ def test_a_picture_that_is_too_large_is_told_by_a_sentence(visit: Visit, tmp_pat
     expect(page.get_by_role("alert")).to_contain_text("MB")
 
 
-def test_an_item_that_is_not_there_is_told_by_a_sentence(visit: Visit) -> None:
-    page = visit("/?gallery=cards&item=999999")
-    expect(page.get_by_text("999999")).to_be_visible()
+@pytest.mark.parametrize("key", ["item", "like"])
+def test_an_item_that_is_not_there_is_told_by_a_sentence_above_the_wall(visit: Visit, key: str) -> None:
+    page = visit(f"/?gallery=cards&{key}=999999")
+    expect(page.get_by_role("alert")).to_contain_text("999999")
+    expect(page.locator("#wall li").first).to_be_visible()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page).to_have_url(re.compile(r"gallery=cards$"))
+
+
+def test_what_makes_no_sense_in_an_address_is_put_right(visit: Visit) -> None:
+    page = visit(f"/?gallery=cards&q={QUERY}&min=7&candidates=0&depth=-4&precision=2&view=foo&item=abc")
+    expect(page.locator("#status")).to_contain_text("reranked")
+    assert page.url.endswith("/?gallery=cards&q=three+apples+left+of+a+blue+car")

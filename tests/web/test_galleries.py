@@ -153,6 +153,7 @@ def test_pictures_of_this_device_become_a_gallery_and_what_was_skipped_is_named(
     dialog.get_by_role("combobox", name="Model").select_option("postcards")
     dialog.get_by_role("button", name="Make gallery").click()
     expect(gallery(page, "sent")).to_contain_text("2 pictures")
+    expect(gallery(page, "sent").locator(".gallery-source")).to_have_text("uploaded pictures")
     expect(page.locator("main")).to_contain_text(BROKEN)
     assert page.locator("img[src=x]").count() == 0
 
@@ -177,6 +178,44 @@ def test_a_folder_that_is_not_there_is_told_in_the_dialog_which_stays(visit: Vis
     dialog.get_by_role("button", name="Make gallery").click()
     expect(dialog.get_by_role("alert")).to_contain_text("nowhere")
     expect(dialog.get_by_role("textbox", name="Name")).to_have_value("nowhere")
+
+
+def test_a_name_that_is_taken_is_refused_in_the_dialog_before_anything_is_sent(visit: Visit, few: Path) -> None:
+    page = visit("/?view=galleries")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    dialog = new_gallery(page, "cards")
+    dialog.get_by_role("textbox", name="Server folder").fill(str(few))
+    dialog.get_by_role("button", name="Make gallery").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("There is a gallery cards already. Choose another name")
+    assert "POST" not in sent
+
+
+def test_the_first_start_shows_the_demo_in_the_making_and_jobs_say_what_became_of_every_file(visit: Visit) -> None:
+    job = {"id": 1, "kind": "demo", "gallery": "demo", "state": "running", "request": None, "stage": "postcards"}
+    job |= {"done": 64, "total": 200, "rate": 30.0, "seconds_left": 4, "error": None, "report": {}}
+    job |= {"cancel_wanted": False, "created_at": None, "started_at": None, "finished_at": None}
+    done = {**job, "kind": "index", "state": "done", "report": {"found": 31, "added": 30, "removed": 2, "failed": 1}}
+    beside = {**done, "id": 2, "report": {"found": 31, "added": 31, "failed": 1}}
+    demo = [{**job, "stage": stage, "id": 3 + at} for at, stage in enumerate(("pictures", "queries"))]
+    jobs = [job]
+    page = visit("/docs")
+    page.route(re.compile(r"/v1/galleries$"), lambda route: route.fulfill(json=[]))
+    page.route(re.compile(r"/v1/jobs"), lambda route: route.fulfill(json=jobs))
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("The demo's postcards are being drawn")
+    expect(page.locator("#filling")).to_contain_text("Drawing the postcards of demo")
+    expect(page.get_by_role("link", name="Make a gallery")).to_have_count(0)
+    jobs[:] = [done, beside, *demo]
+    page.goto("/?view=galleries")
+    rows = page.get_by_role("list", name="Jobs").get_by_role("listitem")
+    expect(rows.nth(0)).to_contain_text("31 files found: 30 added and 1 skipped. 2 removed.")
+    expect(rows.nth(1)).to_contain_text("31 files found: 31 added. 1 skipped.")
+    expect(rows.nth(2)).to_contain_text("Indexing the postcards of demo")
+    expect(rows.nth(3)).to_contain_text("Calibrating demo")
+    jobs[:] = [done]
+    page.goto("/")
+    expect(page.get_by_role("link", name="Make a gallery")).to_be_visible()
 
 
 def test_a_gallery_that_a_person_keeps_is_not_deleted(visit: Visit) -> None:

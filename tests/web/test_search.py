@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 Visit = Callable[..., Page]
 QUERY = "three apples left of a blue car"
@@ -68,6 +69,7 @@ def test_before_a_query_the_gallery_is_shown_and_an_example_leads_to_its_hits(vi
     text = example.inner_text()
     example.click()
     expect(page.get_by_role("searchbox", name="Search pictures")).to_have_value(text)
+    expect(page).to_have_url(re.compile(r"min=0\.5"))
     is_reranked(page)
 
 
@@ -134,6 +136,79 @@ def test_where_no_hit_reaches_the_threshold_the_page_says_so_and_shows_the_best_
     expect(hits_of(page)).to_have_count(2)
     threshold.press("Home")
     assert hits_of(page).count() > 2
+
+
+def test_no_more_candidates_are_offered_than_there_are_and_a_link_leads_to_those_not_read(visit: Visit) -> None:
+    page = visit(f"/?gallery=cards&q={QUERY}&candidates=16")
+    is_reranked(page)
+    candidates = page.get_by_role("combobox", name="Candidates")
+    expect(candidates.get_by_role("option")).to_have_text(["16", f"all {CARDS} (usual)"])
+    deeper = page.get_by_role("link", name=f"Look among {CARDS} candidates")
+    expect(deeper).to_be_visible()
+    page.get_by_role("slider", name="Minimum match probability").press("End")
+    expect(page.get_by_role("heading", name="Nothing matches.")).to_be_visible()
+    expect(deeper).to_have_count(1)
+    deeper.click()
+    expect(page.locator("#nothing-matches")).to_contain_text(f"None of {CARDS} candidates")
+    expect(deeper).to_have_count(0)
+
+
+def test_another_gallery_is_searched_for_the_same_words(visit: Visit) -> None:
+    page = visit(f"/?gallery=cards&q={QUERY}&like=1&candidates=16&depth=3&min=0.4")
+    is_reranked(page)
+    page.get_by_role("combobox", name="Gallery").select_option("tiles")
+    expect(page.locator("#status")).to_contain_text("150 hits, ordered by ITC similarity")
+    assert page.url.endswith("/?gallery=tiles&q=three+apples+left+of+a+blue+car&min=0.4")
+    expect(page.locator("#notes")).to_contain_text("minimum match probability of this address does not count here")
+    expect(hits_of(page)).to_have_count(150)
+
+
+def test_a_gallery_without_a_model_says_so_and_asks_for_nothing_that_must_fail(visit: Visit, watch: Any) -> None:
+    page = visit("/?gallery=plain&like=1&min=0.5")
+    expect(page.get_by_role("alert")).to_contain_text("cannot be searched by a picture")
+    expect(page.locator("#intro")).to_contain_text("made without a model")
+    page.get_by_role("list", name="Pictures").get_by_role("link").first.click()
+    card = page.get_by_role("dialog")
+    expect(card).to_contain_text("made without a model")
+    expect(card.get_by_role("region", name="About the file")).to_contain_text("Size")
+    assert card.get_by_role("heading", level=3).all_inner_texts() == ["About the file"]
+    card.get_by_role("button", name="Close").click()
+    search(page, "noise")
+    expect(hits_of(page)).to_have_count(1)
+    expect(page.locator("#notes")).to_contain_text("--model blip-itm-base-coco")
+    search(page, "zyzzyva")
+    expect(page.locator("#status")).to_have_text("No name or caption holds these words.")
+    page.wait_for_load_state("networkidle")
+    assert [url for url in watch.requests if re.search("/ask|/texts|like=.*rerank|events.*(like|min)", url)] == []
+
+
+def test_a_warning_and_where_a_calibration_is_from_are_said(visit: Visit) -> None:
+    warning = "postcards has seen drawn postcards only."
+    measured = {"matcher": "postcards", "direction": "text->image", "source": "captions", "method": "isotonic"}
+    measured |= {"queries": 76, "hits": 760, "ece": 0.026, "revision": 1, "is_current": True, "precisions": []}
+    page = visit("/docs")
+
+    def known(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(json={**answer.json(), "warning": warning, "calibration": {**measured, "bins": []}})
+
+    def found(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(
+            content_type="text/event-stream",
+            body=answer.text().replace('"calibration":null', f'"calibration":{json.dumps(measured)}'),
+        )
+
+    page.route(re.compile(r"/v1/galleries/cards$"), known)
+    page.route(re.compile(r"/search/events"), found)
+    page.goto("/?gallery=cards")
+    expect(page.get_by_role("note")).to_have_text(warning)
+    search(page, QUERY)
+    is_reranked(page)
+    expect(page.get_by_role("note")).to_have_text(warning)
+    expect(page.locator("#notes")).to_contain_text("calibrated on 76 captions that postcards wrote itself")
+    expect(page.locator("#controls")).to_contain_text("no minimum has a precision of 50 %")
+    expect(open_first(page).get_by_role("region", name="How sure")).to_contain_text("captions that postcards wrote")
 
 
 def test_words_that_the_model_does_not_know_are_named_and_underlined(visit: Visit) -> None:

@@ -4,20 +4,35 @@ import { addressOf, NOWHERE, place } from "./address.js";
 import { h } from "./elements.js";
 import { trouble } from "./notices.js";
 import { ask, galleryPath, isCalledOff, pause } from "./service.js";
-import { below, bytes, decimal, fileName, moment, percent } from "./wording.js";
+import { below, bytes, decimal, fileName, folderName, listed, moment, percent } from "./wording.js";
 
 const TEXTS = 5;
 const SIMILAR = 8;
 /** A moment of rest before the slow questions are asked: who leafs through pictures waits for none of them. */
 const REST_SECONDS = 0.35;
 
+/** What a card cannot say where nothing reads the pictures of a gallery; nothing where all of it can be said. */
+export function silence(detail) {
+  if (!detail || (detail.captioner !== null && detail.answerer !== null)) return "";
+  if (detail.model === null)
+    return note("This gallery was made without a model: nothing here describes its pictures or answers questions.");
+  const missing = [
+    detail.captioner === null && "writes no captions",
+    detail.answerer === null && "answers no questions",
+  ].filter(Boolean);
+  return note(`This gallery's model, ${detail.model}, ${listed(missing)}.`);
+}
+
+function note(text) {
+  return h("p", { class: "note" }, text);
+}
+
 /** A caption, written when the card has been open for a moment. */
-export function caption(id, { detail, signal }) {
+export function caption(id, { signal }) {
   const text = h("p", { class: "caption waits", "aria-live": "polite" }, "Describing it.");
   const room = section("Caption", text);
   const write = async () => {
     await pause(REST_SECONDS, signal);
-    if (detail?.captioner === null) return "This gallery's model writes no captions.";
     return (await ask(`/v1/items/${id}/ask`, { method: "POST", json: {}, signal })).text;
   };
   fill(text, write, (said) => ((text.textContent = capital(said)), text.classList.remove("waits")));
@@ -120,7 +135,7 @@ export function facts(item) {
         below(item.uri, sources),
       ),
     ],
-    ["Folder", item.source],
+    ["Folder", item.source && folderName(item.source, item.gallery ?? place().gallery)],
     [
       "Size",
       [item.width && `${item.width} × ${item.height}`, item.size && bytes(item.size)].filter(Boolean).join(", "),

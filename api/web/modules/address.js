@@ -61,6 +61,13 @@ export function hasQuery(at) {
   return Boolean(at.q || at.like || at.picture);
 }
 
+/** Put the address right: what makes no sense in it is left out of it, too. */
+export function putRight() {
+  const right = addressOf(place());
+  const said = (search) => JSON.stringify([...new URLSearchParams(search)].sort());
+  if (said(location.search) !== said(right.slice(1))) history.replaceState(history.state, "", right + location.hash);
+}
+
 /** The address that changes some of this place and keeps the rest. */
 export function changed(changes) {
   return addressOf({ ...place(), ...changes });
@@ -121,6 +128,7 @@ export function followLinks() {
 export const NOWHERE = Object.freeze(place(""));
 
 function tell() {
+  putRight();
   const now = place();
   for (const listener of listeners) listener(now);
 }

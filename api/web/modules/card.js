@@ -1,10 +1,10 @@
 /** The card of a picture: how sure, why, and what else one can ask. */
 
-import { caption, facts, section, similar, texts } from "./about.js";
+import { caption, facts, section, silence, similar, texts } from "./about.js";
 import { amend, leaveCard } from "./address.js";
 import { conversation } from "./conversation.js";
 import { byId, h, icon } from "./elements.js";
-import { trouble } from "./notices.js";
+import { complain, trouble } from "./notices.js";
 import { ask, isCalledOff } from "./service.js";
 import { howSure } from "./sure.js";
 import { fileName } from "./wording.js";
@@ -101,10 +101,10 @@ function draw(dialog, id) {
       { class: "card-side" },
       h("header", {}, name, closer()),
       howSure(id, around),
-      caption(id, how),
-      section("Ask", conversation(id, how)),
-      texts(id, how),
-      similar(id, how),
+      silence(how.detail),
+      how.detail?.captioner !== null && caption(id, how),
+      how.detail?.answerer !== null && section("Ask", conversation(id, how)),
+      how.detail?.model !== null && [texts(id, how), similar(id, how)],
       about,
     ),
   );
@@ -126,20 +126,15 @@ async function describe(id, { name, about, image }, signal) {
     about.lastChild.replaceWith(facts(item));
   } catch (error) {
     if (isCalledOff(error)) return undefined;
-    if (error.status === 404) return showMissing(error);
+    if (error.status === 404) {
+      // There is no such picture: one sentence, and what lies below the card.
+      leaveCard();
+      return complain(error);
+    }
     name.textContent = `Picture ${id}`;
     about.lastChild.replaceWith(trouble(error, () => draw(byId("card"), id)));
   }
   return undefined;
-}
-
-/** There is no such picture: one sentence in place of everything about it. */
-function showMissing(error) {
-  open.calling.abort();
-  const side = byId("card").querySelector(".card-side");
-  byId("card").querySelector(".card-picture").replaceChildren();
-  byId("card-name").textContent = "No such picture";
-  side.replaceChildren(side.firstChild, h("p", {}, error.message));
 }
 
 function picture(id) {

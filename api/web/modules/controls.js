@@ -6,6 +6,7 @@ import { thresholdFor } from "./ranking.js";
 import { percent } from "./wording.js";
 
 const CHOICES = [16, 32, 64, 128, 256, 512, 1024];
+const MOST_CANDIDATES = 2000;
 const PRECISIONS = [0.5, 0.8, 0.9, 0.95, 0.99];
 const parts = {};
 
@@ -22,6 +23,8 @@ export function wireControls() {
     amend({ min: value ? value / 100 : null, precision: null }),
   );
   parts.precision = h("select", { id: "precision", change: choosePrecision });
+  const least = percent(PRECISIONS[0]);
+  parts.unreached = h("p", { class: "note" }, `By the calibration, no minimum has a precision of ${least}.`);
   byId("controls")
     .querySelector(".controls-row")
     .append(
@@ -29,6 +32,7 @@ export function wireControls() {
       control("Candidates reranked", parts.depth, "Shows the order as if only so many had been reranked", true),
       control("Minimum match probability", parts.match, "Hides the hits below it", true),
       control("Precision wanted", parts.precision, "Sets the minimum by what the calibration has measured"),
+      parts.unreached,
     );
   const wide = matchMedia("(min-width: 720px)");
   const fold = () => (byId("controls").open = wide.matches);
@@ -40,17 +44,18 @@ export function wireControls() {
  * Let the controls show what a result offers.
  * @param {object} offer
  * @param {number} offer.usual       candidates where the address names no number
+ * @param {number} offer.items       how many pictures the gallery holds
  * @param {number} offer.judged      how many the matcher reads
  * @param {number} offer.depth
  * @param {number|null} offer.threshold
  * @param {object|null} offer.calibration
  * @param {boolean} offer.isReranked
  */
-export function showControls({ usual, judged, depth, threshold, calibration, isReranked }) {
+export function showControls({ usual, items, judged, depth, threshold, calibration, isReranked }) {
   byId("controls").hidden = !isReranked;
   if (!isReranked) return;
   const { candidates, precision } = place();
-  fillCandidates(candidates, usual);
+  fillCandidates(candidates, usual, items);
   parts.depth.max = judged;
   set(parts.depth, depth, `${depth} of ${judged}`);
   set(parts.match, Math.round(100 * (threshold ?? 0)), threshold ? percent(threshold) : "any");
@@ -86,12 +91,18 @@ function set(input, value, words) {
   input.parentElement.querySelector("output").textContent = words;
 }
 
-function fillCandidates(chosen, usual) {
-  const numbers = [...new Set([...CHOICES, chosen ?? usual])].sort((one, other) => one - other);
-  const options = numbers.map((n) => h("option", { value: n === usual ? "" : n }, n === usual ? `${n} (usual)` : n));
-  if (!numbers.includes(usual)) options.unshift(h("option", { value: "" }, `usual (${usual})`));
+/** No more than the gallery holds: what is beyond that is all of it. */
+function fillCandidates(chosen, usual, items) {
+  const most = Math.min(items, MOST_CANDIDATES);
+  const [here, wanted] = [Math.min(usual, most), Math.min(chosen ?? usual, most)];
+  const all = items <= MOST_CANDIDATES ? [items] : [];
+  const numbers = [...new Set([...CHOICES.filter((n) => n < most), ...all, here, wanted])];
+  const words = (n) => `${n === items ? "all " : ""}${n}${n === here ? " (usual)" : ""}`;
+  const options = numbers
+    .sort((one, other) => one - other)
+    .map((n) => h("option", { value: n === here ? "" : n }, words(n)));
   refill(parts.candidates, options);
-  parts.candidates.value = chosen === null || chosen === usual ? "" : String(chosen);
+  parts.candidates.value = wanted === here ? "" : String(wanted);
 }
 
 function fillPrecisions(calibration, chosen) {
@@ -100,6 +111,7 @@ function fillPrecisions(calibration, chosen) {
     .map((precision) => [precision, thresholdFor(precision, calibration)])
     .filter(([, threshold]) => threshold !== null);
   parts.precision.parentElement.hidden = !rules.length;
+  parts.unreached.hidden = rules.length > 0 || !calibration;
   const options = rules.map(([precision, threshold]) =>
     h("option", { value: precision }, `${percent(precision)} → at least ${percent(threshold)}`),
   );

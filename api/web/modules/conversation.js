@@ -10,10 +10,9 @@ const IDEAS = ["What is this?", "Where is it?", "What time is it?", "Is it raini
 /**
  * Make the conversation about an item: kept while the tab is open.
  * @param {number} id
- * @param {{signal: AbortSignal, detail: object|null}} how
+ * @param {{signal: AbortSignal}} how
  */
-export function conversation(id, { signal, detail }) {
-  if (detail?.answerer === null) return h("p", { class: "note" }, "This gallery's model answers no questions.");
+export function conversation(id, { signal }) {
   const said = remembered(id);
   const log = h(
     "div",

@@ -50,7 +50,7 @@ function build() {
     table: h("div", {}),
     charts: h("div", { class: "charts" }),
   };
-  parts.candidates = h("input", { type: "number", min: 1, max: 2000, placeholder: "usual" });
+  parts.candidates = h("input", { type: "number", min: 1, max: 2000, placeholder: "as usual" });
   parts.queries = h("input", { type: "number", min: 1, placeholder: "all" });
   parts.go = h("button", { type: "submit", class: "primary" }, "Evaluate");
   parts.calibrate = h("button", { type: "button", click: () => start("calibrate") }, "Calibrate");
@@ -138,12 +138,11 @@ function draw() {
     h("p", { class: "lead" }, about(known)),
   );
   parts.form.hidden = !known.model;
-  parts.candidates.placeholder = `usual: ${known.candidates}`;
   parts.go.disabled = known.pairs === 0;
   parts.calibrate.hidden = !canCalibrate(known);
   const chosen = all.find((one) => one.id === place().evaluation) ?? all[0];
   parts.table.replaceChildren(all.length ? tableOf(all, chosen) : "");
-  parts.charts.replaceChildren(...chartsOf(chosen, known.calibration));
+  parts.charts.replaceChildren(...chartsOf(chosen, known));
 }
 
 function about(known) {
@@ -223,18 +222,18 @@ function short(measure) {
   return measure.replace("recall", "R");
 }
 
-function chartsOf(chosen, calibration) {
+function chartsOf(chosen, known) {
   const curves = chosen
     ? chosen.directions.map((direction) => recallChart(direction, WORDS[direction.name] ?? direction.name))
     : [];
-  const measured = calibration ?? chosen?.directions.map((direction) => direction.calibration).find(Boolean);
+  const measured = known.calibration ?? chosen?.directions.map((direction) => direction.calibration).find(Boolean);
   if (curves.length) curves.unshift(h("h2", { class: "charts-head" }, "How much is found"));
   if (!measured) return curves;
   const first =
     measured.ece_first === undefined
       ? ""
       : ` Over first hits alone it is ${decimal(measured.ece_first)}, uncalibrated ${decimal(measured.ece_first_uncalibrated)}.`;
-  const words = `${calibrationSentence(measured)} Uncalibrated it would be ${decimal(measured.ece_uncalibrated)}.${first}`;
+  const words = `${calibrationSentence(measured, known)} Uncalibrated it would be ${decimal(measured.ece_uncalibrated)}.${first}`;
   return [
     ...curves,
     h(

@@ -7,7 +7,7 @@ import { begin, isActive, showJobs, watchQuietly } from "./jobs.js";
 import { makeGallery } from "./making.js";
 import { complain, confirmed } from "./notices.js";
 import { ask, galleryPath } from "./service.js";
-import { amount, count, fileName, listed } from "./wording.js";
+import { amount, count, fileName, folderName, listed } from "./wording.js";
 import { dropWall } from "./wall.js";
 
 const COVER = 4;
@@ -141,7 +141,7 @@ function updated(row, one) {
   ]
     .filter(Boolean)
     .join(" · ");
-  source.textContent = one.sources.length ? listed(one.sources) : "";
+  source.textContent = listed(one.sources.map((folder) => folderName(folder, one.name)));
   if (skipped.dataset.failed !== String(one.failed)) skipped.replaceChildren(...(one.failed ? [skippedOf(one)] : []));
   skipped.dataset.failed = one.failed;
   const enough = Math.min(COVER, one.items);

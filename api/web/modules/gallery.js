@@ -46,8 +46,11 @@ export function forget() {
 /** Let the switcher follow the address, and the address the switcher. */
 export function wireSwitcher() {
   byId("gallery").addEventListener("change", (event) => {
-    const { view } = place();
-    go({ ...NOWHERE, view: view === "galleries" ? "search" : view, gallery: event.target.value });
+    const { view, q, min, precision } = place();
+    const gallery = event.target.value;
+    // The words and how likely a match must be mean the same everywhere; pictures and depths belong to a gallery.
+    if (view === "evaluations") go({ ...NOWHERE, view, gallery });
+    else go({ ...NOWHERE, gallery, q, min, precision });
   });
 }
 
@@ -66,6 +69,7 @@ function fill(all) {
   const options = names.map((name) => h("option", { value: name }, name));
   // A gallery of the address that is not there must not look like the first one that is.
   if (chosen && !names.includes(chosen)) options.unshift(h("option", { value: chosen, disabled: true }, chosen));
+  if (!options.length) options.push(h("option", { value: "" }, "No gallery yet"));
   select.replaceChildren(...options);
   select.disabled = !names.length;
   if (chosen) select.value = chosen;

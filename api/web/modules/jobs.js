@@ -8,9 +8,16 @@ import { amount, count, duration, fileName, listed } from "./wording.js";
 const EVERY_SECONDS = 1;
 const VERBS = {
   index: "Indexing",
-  demo: "Drawing and indexing postcards:",
+  demo: "Drawing the postcards of",
   evaluate: "Evaluating",
   calibrate: "Calibrating",
+};
+/** The demo's job is several in a row. */
+const DEMO_STAGES = {
+  postcards: "Drawing the postcards of",
+  pictures: "Indexing the postcards of",
+  texts: "Calibrating",
+  queries: "Calibrating",
 };
 /** Jobs that bring pictures into a gallery. */
 const FILLING = ["index", "demo"];
@@ -101,7 +108,7 @@ function newRow(job, onAct) {
 function updated(row, job) {
   row.dataset.state = job.state;
   const [title, bar, state, more, buttons] = row.children;
-  const name = `${VERBS[job.kind] ?? job.kind} ${job.gallery ?? ""}`.trim();
+  const name = titleOf(job);
   title.textContent = name;
   bar.hidden = !isActive(job);
   bar.setAttribute("aria-label", name);
@@ -113,6 +120,11 @@ function updated(row, job) {
   again.hidden = !["failed", "stopped", "killed"].includes(job.state) || !job.request;
   if (!more.childElementCount && skipped(job)) more.append(skippedOf(job));
   return row;
+}
+
+function titleOf({ kind, gallery, stage }) {
+  const verb = (kind === "demo" && DEMO_STAGES[stage]) || VERBS[kind] || kind;
+  return `${verb} ${gallery ?? (kind === "demo" ? "the demo" : "")}`.trim();
 }
 
 /** Say in a sentence or two how far a job is, or how it ended. */
@@ -148,11 +160,19 @@ function howFar(job) {
 
 function outcome({ kind, report }) {
   if (report?.found === undefined) return "";
-  const parts = ["added", "unchanged", "renamed", "removed"]
-    .filter((key) => report[key])
-    .map((key) => `${amount(report[key])} ${key}`);
-  if (skipped({ kind, report })) parts.push(`${amount(skipped({ kind, report }))} skipped`);
-  return `${count(report.found, "file")} found${parts.length ? `: ${listed(parts)}` : ""}.`;
+  const taken = ["added", "unchanged", "renamed"].filter((key) => report[key]);
+  const rest = report.found - taken.reduce((sum, key) => sum + report[key], 0);
+  // What captions name and the folder does not hold was skipped, but not found.
+  const among = Math.max(0, Math.min(rest, skipped({ kind, report })));
+  const beside = skipped({ kind, report }) - among;
+  const parts = taken.map((key) => `${amount(report[key])} ${key}`);
+  if (among) parts.push(`${amount(among)} skipped`);
+  const found = `${count(report.found, "file")} found${parts.length ? `: ${listed(parts)}` : ""}.`;
+  const more = [
+    beside && `${amount(beside)} ${among ? "more " : ""}skipped.`,
+    report.removed && `${amount(report.removed)} removed.`,
+  ];
+  return [found, ...more.filter(Boolean)].join(" ");
 }
 
 function skipped({ kind, report }) {

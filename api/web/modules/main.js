@@ -1,6 +1,6 @@
 /** The page: an address comes in, a view goes out. */
 
-import { followLinks, onPlace, place } from "./address.js";
+import { followLinks, onPlace, place, putRight } from "./address.js";
 import { wireBox } from "./box.js";
 import { wireControls } from "./controls.js";
 import { byId } from "./elements.js";
@@ -57,5 +57,6 @@ wireSearch();
 wireWall();
 rove(byId("hits"));
 onPlace(meet);
+putRight();
 meet(place());
 if (place().gallery) galleries().catch(() => {});

@@ -1,6 +1,7 @@
 /** Making a gallery: a name, pictures from the server or from this device, a model. */
 
 import { byId, h } from "./elements.js";
+import { galleries } from "./gallery.js";
 import { begin } from "./jobs.js";
 import { trouble } from "./notices.js";
 import { ask } from "./service.js";
@@ -171,6 +172,11 @@ function whatIsMissing() {
 /** Send what has to be sent, and begin the job that indexes it. */
 async function begun(mine) {
   const name = mine.name.value.trim();
+  // What this dialog has sent already may be sent again.
+  if (name !== mine.sent && (await galleries()).some((one) => one.name === name))
+    throw new Error(
+      `There is a gallery ${name} already. Choose another name; to look at its folders again, use Index again.`,
+    );
   const skipped = mine.where === "device" ? await sent(mine, name) : [];
   const folder = mine.where === "device" ? null : mine.folder.value.trim();
   await begin("index", name, { folder, model: mine.model.value || null });
@@ -181,6 +187,7 @@ async function begun(mine) {
 async function sent(mine, name) {
   mine.bar.hidden = false;
   const onProgress = (part) => (mine.bar.value = part);
+  mine.sent = name;
   const { stored, skipped } = await upload(name, mine.files, { onProgress, signal: mine.calling.signal });
   if (!stored) throw new Error(`None of these files could be taken. ${skipped[0]?.reason ?? ""}`.trim());
   return skipped;

@@ -1,12 +1,12 @@
 /** What a person should know about a result: unknown words, what the numbers are, and how good. */
 
-import { changed } from "./address.js";
+import { changed, place } from "./address.js";
 import { h } from "./elements.js";
 import { likeliest } from "./ranking.js";
 import { count, decimal, listed, percent } from "./wording.js";
 
 const DEEPER = 4;
-const MOST_CANDIDATES = 1024;
+const MOST_CANDIDATES = 2000;
 const LIKELY = 0.5;
 
 let calibrate = () => {};
@@ -20,13 +20,27 @@ export function onCalibrate(act) {
  * Write the sentences about a page of hits.
  * @returns {HTMLElement[]}
  */
-export function notesOf(page, at, known, isUnreached) {
+export function notesOf(page, at, known, remark) {
   return [
-    isUnreached && note("The precision of this address cannot be had in this gallery, so all hits are shown."),
+    remark && note(remark),
     unknownWords(page),
-    howFound(page, at),
+    page.stages === "names" ? note(...withoutModel()) : howFound(page, at),
+    page.stages !== "itc+itm" && countsNot(place()),
     page.stages === "itc+itm" && howSure(page.calibration, known.detail),
   ].filter(Boolean);
+}
+
+/** What a gallery without a model can do, and how to have one with a model. */
+export function withoutModel() {
+  return [
+    "Names and captions are searched, and not what the pictures show: this gallery was made without a model. Choose a model when you make a gallery, or on the server: ",
+    h("code", {}, "sightline index FOLDER ", whole("--gallery NEW"), " ", whole("--model blip-itm-base-coco")),
+  ];
+}
+
+/** Words of a command that stay on one line. */
+function whole(words) {
+  return h("span", { class: "whole" }, words);
 }
 
 /** A link to the same query among more candidates; nothing where there are none. */
@@ -45,9 +59,14 @@ export function unknownSentence(words, what = "It searched without") {
 }
 
 /** The sentence about how well match probabilities are calibrated. */
-export function calibrationSentence(calibration) {
-  const { queries, ece, is_current: isCurrent } = calibration;
-  const words = `Match probabilities are calibrated on ${count(queries, "query", "queries")}, expected calibration error ${decimal(ece)}.`;
+export function calibrationSentence(calibration, detail) {
+  const { queries, source, ece, is_current: isCurrent } = calibration;
+  const writer = detail?.captioner ?? "a model";
+  const what =
+    source === "captions"
+      ? `${count(queries, "caption")} that ${writer} wrote itself`
+      : count(queries, "query", "queries");
+  const words = `Match probabilities are calibrated on ${what}, expected calibration error ${decimal(ece)}.`;
   return isCurrent ? words : `${words} The gallery has changed since.`;
 }
 
@@ -61,9 +80,14 @@ function unknownWords(page) {
   return text && h("p", { id: "unknown-words", class: "note is-warning" }, text);
 }
 
+/** A threshold of the address has nothing to hold against hits that no matcher has read. */
+function countsNot({ min, precision }) {
+  if (min === null && precision === null) return null;
+  const what = precision === null ? "The minimum match probability" : "The precision";
+  return note(`${what} of this address does not count here: no matcher has read these pictures.`);
+}
+
 function howFound(page, { q }) {
-  if (page.stages === "names")
-    return note("This gallery has no model: the hits are found by names and captions, and have no scores.");
   if (page.stages !== "itc") return null;
   return note(
     q
@@ -75,7 +99,7 @@ function howFound(page, { q }) {
 function howSure(calibration, detail) {
   if (calibration)
     return note(
-      calibrationSentence(calibration),
+      calibrationSentence(calibration, detail),
       calibration.is_current === false && canCalibrate(detail) ? button("Calibrate again") : null,
     );
   return note(
@@ -84,11 +108,15 @@ function howSure(calibration, detail) {
   );
 }
 
-/** What is unlikely among the first candidates may be there among more. */
+/** What is not among the first candidates may be there among more. */
 export function howDeep({ hits }, detail) {
-  const best = likeliest(hits);
-  if (!best || best.match_probability >= LIKELY || !deeper(hits, detail)) return [];
-  return [h("span", {}, `The best is ${percent(best.match_probability)}. `, deeper(hits, detail))];
+  const [best, more] = [likeliest(hits), deeper(hits, detail)];
+  if (!best || !more) return [];
+  const words =
+    best.match_probability < LIKELY
+      ? `The best is ${percent(best.match_probability)}.`
+      : `There are ${count(detail.items, "picture")}.`;
+  return [h("span", {}, `${words} `, more)];
 }
 
 function button(words) {

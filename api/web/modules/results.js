@@ -11,14 +11,14 @@ import { arrange, judgedCount, likeliest, mayReach, thresholdFor } from "./ranki
 import { events, galleryPath, isCalledOff, Problem } from "./service.js";
 import { amount, count, percent } from "./wording.js";
 
-const HITS = 60;
+const HITS = 200;
 const REDRAW_MS = 350;
 const GONE = "The picture of this query is no longer kept. Choose it again, or search by words.";
 
 /** What is known of the query that is shown. */
 let result = null;
-/** The query whose precision could not be had. */
-let unreached = null;
+/** What is to be said beside the hits of a query: of its address, something could not be had. */
+let remark = { key: null, text: null };
 let redraw = { timer: null, last: 0 };
 let drawn = () => {};
 
@@ -34,8 +34,8 @@ export function onDrawn(listener) {
  * @param {object} known    what is known of the gallery; filled in by whoever asked for it
  */
 export function showResults(at, gallery, known) {
-  const key = JSON.stringify([gallery, at.q, at.like, at.picture, at.candidates]);
-  if (result?.key === key) return draw();
+  const key = keyOf(gallery, at);
+  if (result?.key === key && !result.hasFailed) return draw();
   result?.calling.abort();
   result = {
     key,
@@ -46,6 +46,7 @@ export function showResults(at, gallery, known) {
     hits: new Map(),
     page: null,
     isFinal: false,
+    hasFailed: false,
     read: null,
     began: performance.now(),
   };
@@ -54,6 +55,11 @@ export function showResults(at, gallery, known) {
   byId("outcome").replaceChildren(echo(at, []));
   say("Searching.");
   return run(result);
+}
+
+/** What a query's hits depend on. */
+function keyOf(gallery, { q, like, picture, candidates }) {
+  return JSON.stringify([gallery, q, like, picture, candidates]);
 }
 
 /** Ask the same again: what the answer depends on has changed. */
@@ -69,10 +75,16 @@ export function searchAgain() {
 export function dropResults() {
   result?.calling.abort();
   result = null;
+  byId("outcome").replaceChildren();
+  dropAnswer();
+}
+
+/** Put away what was found: it is no answer to what is asked now. */
+function dropAnswer() {
   dropHits();
   hideControls();
   underline([]);
-  for (const id of ["outcome", "reading", "notes"]) byId(id).replaceChildren();
+  for (const id of ["reading", "notes"]) byId(id).replaceChildren();
   byId("nothing-matches").hidden = true;
   byId("nothing-matches").replaceChildren();
 }
@@ -110,36 +122,58 @@ async function run(mine) {
 
 /** Say what went wrong, and what can be done about it here. */
 function failed(mine, error) {
+  mine.hasFailed = !mine.page;
   byId("hits").removeAttribute("aria-busy");
   byId("reading").replaceChildren();
+  if (!mine.page) dropAnswer();
   say(mine.page ? "The hits are in the order of the first stage: reranking did not end." : "");
   if (error.status === 410) return complain(new Problem(410, GONE));
-  if (place().precision !== null && error.status === 409 && !mine.page) return withoutPrecision();
+  if (!mine.page && (error instanceof NoPictures || (mine.at.like && error.status === 404)))
+    return withoutPicture(mine, error);
+  if (place().precision !== null && error.status === 409 && !mine.page) return withoutPrecision(mine);
   return complain(error, error.status === 0 || error.status >= 429 ? searchAgain : null);
 }
 
 /** An address may ask for a precision that its gallery has not measured, or does not reach. */
-function withoutPrecision() {
-  unreached = result.key;
+function withoutPrecision({ key }) {
+  remark = { key, text: "The precision of this address cannot be had in this gallery, so all hits are shown." };
   result = null;
   amend({ precision: null });
 }
 
+/** The picture of a query may not be there, or its gallery cannot search by one: its words, or the wall, remain. */
+function withoutPicture({ gallery, at }, { message }) {
+  const left = { like: null, picture: null };
+  if (at.q) remark = { key: keyOf(gallery, { ...at, ...left }), text: message };
+  else complain(new Problem(404, message));
+  result = null;
+  amend(left);
+}
+
+/** A gallery without a model knows nothing of what pictures show. */
+class NoPictures extends Problem {
+  constructor() {
+    super(409, "This gallery was made without a model, so it cannot be searched by a picture");
+  }
+}
+
 /**
  * What the service is asked. The hits are the candidates, as many as are usual: each that is asked for beyond them would
- * be read by the matcher, too. Without one, more cost nothing.
+ * be read by the matcher, too. Without one, more cost nothing, and a threshold has nothing to count.
  */
 async function asked({ at: { q, like, picture, candidates, min, precision }, known }) {
-  const { matcher, candidates: usual } = known.detail ?? (await known.learning.catch(() => ({ matcher: null })));
-  const k = q && matcher ? (candidates ?? usual) : HITS;
+  const detail = known.detail ?? (await known.learning.catch(() => null));
+  if (detail?.model === null && (like || picture)) throw new NoPictures();
+  const isRead = Boolean(q && detail?.matcher);
+  const k = isRead ? (candidates ?? detail.candidates) : Math.max(1, Math.min(HITS, detail?.items ?? HITS));
   return {
     text: q,
     like,
     picture,
     k,
     candidates,
-    target_precision: precision,
-    min_match: precision === null ? min : null,
+    target_precision: isRead ? precision : null,
+    min_match: isRead && precision === null ? min : null,
   };
 }
 
@@ -183,13 +217,16 @@ function draw() {
   const placed = order().map((hit, at) => ({ hit, place: at + 1 }));
   const shown = threshold === null ? placed : placed.filter(({ hit }) => mayReach(hit, threshold, isFinal));
   showHits(shown, setting());
-  showNothing(isFinal && threshold !== null && !shown.length ? placed : null, threshold);
   byId("outcome").replaceChildren(echo(result.at, page.unknown_words));
   underline(page.unknown_words);
-  byId("reading").replaceChildren(...(isFinal ? howDeep(page, known.detail) : progress(read)));
-  byId("notes").replaceChildren(...notesOf(page, result.at, known, result.key === unreached));
+  const isNothing = isFinal && threshold !== null && !shown.length;
+  showNothing(isNothing ? placed : null, threshold);
+  const depths = isNothing ? [] : howDeep(page, known.detail);
+  byId("reading").replaceChildren(...(isFinal ? depths : progress(read)));
+  byId("notes").replaceChildren(...notesOf(page, result.at, known, result.key === remark.key ? remark.text : null));
   showControls({
     usual: known.detail?.candidates ?? Math.max(1, judged()),
+    items: known.detail?.items ?? Infinity,
     judged: judged(),
     depth: depthNow(),
     threshold,
@@ -242,6 +279,7 @@ function progress(read) {
 
 function summary(shown = result.hits.size) {
   const { page, hits, at, seconds } = result;
+  if (page.stages === "names" && !hits.size) return "No name or caption holds these words.";
   const all =
     shown === hits.size
       ? count(shown, "hit")

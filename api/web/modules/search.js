@@ -6,12 +6,14 @@ import { byId, h } from "./elements.js";
 import { detail, forget, galleries, nameOf, showOpen } from "./gallery.js";
 import { hitIds } from "./hits.js";
 import { begin, isActive, isFilling, showFilling, watchQuietly } from "./jobs.js";
-import { onCalibrate } from "./notes.js";
+import { onCalibrate, withoutModel } from "./notes.js";
 import { complain, forgive, say } from "./notices.js";
 import { calibration, dropResults, hitOf, onDrawn, searchAgain, showResults } from "./results.js";
 import { count } from "./wording.js";
 import { dropWall, hideWall, lookForMore, showWall, wallIds } from "./wall.js";
 
+/** From here on a match is more likely than not. */
+const BELIEVED = 0.5;
 /** The open gallery: its name, what is known of it, the asking for that, and what calls its watching off. */
 let open = { name: null, detail: null, learning: null, watching: null };
 let visits = 0;
@@ -59,6 +61,7 @@ function enter(name) {
   open = { name, detail: null, learning: detail(name, { fresh: true }), watching: new AbortController() };
   forgive();
   byId("filling").replaceChildren();
+  warn(null);
   const mine = open;
   learn(mine).catch((error) => {
     if (error.status === 404) showNoSuch(mine.name);
@@ -71,6 +74,7 @@ async function learn(mine) {
   const known = await mine.learning;
   if (mine !== open) return;
   mine.detail = known;
+  warn(known);
   if (known.jobs.length) watchJobs();
   const at = place();
   if (at.view !== "search") return;
@@ -108,6 +112,7 @@ async function refresh(mine, ended) {
   forget();
   mine.detail = await detail(mine.name, { fresh: true }).catch(() => mine.detail);
   if (mine !== open) return;
+  warn(mine.detail);
   if (ended.some(isFilling)) lookForMore();
   if (hasQuery(place())) searchAgain();
   else introduce(mine.detail);
@@ -125,14 +130,23 @@ function showHits(at, name) {
   showResults(at, name, open);
 }
 
+/** Say above the wall and the hits what makes a gallery's numbers worth little. */
+function warn(known) {
+  const room = byId("warning");
+  room.hidden = !known?.warning;
+  room.textContent = known?.warning ?? "";
+}
+
 function introduce(known) {
   if (!known) return;
   say("");
+  // With a minimum, an example that nothing in the gallery answers says so.
+  const min = known.matcher ? BELIEVED : null;
   const examples = known.examples.map((text) =>
-    h("li", {}, h("a", { href: addressOf({ ...NOWHERE, gallery: known.name, q: text }) }, text)),
+    h("li", {}, h("a", { href: addressOf({ ...NOWHERE, gallery: known.name, q: text, min }) }, text)),
   );
   byId("intro").replaceChildren(
-    h("h1", {}, known.items ? count(known.items, "picture") : "No pictures yet"),
+    h("h1", {}, known.items ? count(known.items, "picture") : nothingYet(known.jobs)),
     h("p", { class: "lead" }, about(known)),
     examples.length && known.items
       ? h("ul", { class: "examples", role: "list", "aria-label": "Examples" }, examples)
@@ -140,10 +154,18 @@ function introduce(known) {
   );
 }
 
+/** What there is to see while there are no pictures. */
+function nothingYet(jobs) {
+  const filling = jobs.filter(isActive).find(isFilling);
+  if (!filling) return "No pictures yet";
+  return filling.kind === "demo" ? "The demo's postcards are being drawn" : "The first pictures are being indexed";
+}
+
 function about(known) {
   if (!known.items)
-    return known.jobs.length ? "They appear here as they are indexed." : "Index a folder to fill this gallery.";
-  if (!known.model) return "This gallery has no model yet. Search it by names and captions.";
+    return known.jobs.some(isFilling) ? "They appear here as they are indexed." : "Index a folder to fill this gallery.";
+  if (!known.model)
+    return known.jobs.some(isFilling) ? "Search it by names and captions until a model has read them." : withoutModel();
   return known.matcher
     ? "Say what a picture should show. ITC finds candidates, and ITM reads each of them and says how well it matches."
     : "Say what a picture should show.";
@@ -165,12 +187,22 @@ function showNoSuch(name) {
 function showNoGallery() {
   dropWall();
   dropResults();
-  byId("intro").replaceChildren(
-    h("h1", {}, "No pictures yet"),
-    h("p", { class: "lead" }, "Make a gallery from a folder of the server, or from pictures of this device."),
-    h("p", {}, h("a", { class: "button", href: "/?view=galleries" }, "Make a gallery")),
-  );
+  warn(null);
   awaitGallery();
+}
+
+/** Say that there is no gallery, and how to make one; or that the first is in the making. */
+function introduceNone(jobs) {
+  const isFilled = jobs.filter(isActive).some(isFilling);
+  const lead = isFilled
+    ? "They appear here as they are indexed."
+    : "Make a gallery from a folder of the server, or from pictures of this device.";
+  const make = h("p", {}, h("a", { class: "button", href: "/?view=galleries" }, "Make a gallery"));
+  byId("intro").replaceChildren(
+    h("h1", {}, nothingYet(jobs)),
+    h("p", { class: "lead" }, lead),
+    ...(isFilled ? [] : [make]),
+  );
 }
 
 /** The first gallery may be in the making: show how far that is, and open it as soon as it is there. */
@@ -179,6 +211,7 @@ function awaitGallery() {
   open.watching = new AbortController();
   const look = async (jobs) => {
     const active = jobs.filter(isActive);
+    introduceNone(jobs);
     showFilling(active, awaitGallery);
     if (jobs.length && (await galleries()).length) showSearch(place());
   };

@@ -76,7 +76,7 @@ function meter(p) {
 
 function calibrated(around) {
   const calibration = around.calibrationOf() ?? around.detailOf()?.calibration;
-  return calibration ? h("p", { class: "note" }, calibrationSentence(calibration)) : "";
+  return calibration ? h("p", { class: "note" }, calibrationSentence(calibration, around.detailOf())) : "";
 }
 
 function uncalibrated(around) {

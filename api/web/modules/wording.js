@@ -55,6 +55,11 @@ export function moment(iso) {
   return Number.isNaN(at.getTime()) ? iso : at.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
 }
 
+/** A gallery's folder as a person knows it: where the service keeps what was uploaded is its own affair. */
+export function folderName(source, gallery) {
+  return source.replace(/\/$/, "").endsWith(`/uploads/${gallery}`) ? "uploaded pictures" : source;
+}
+
 /** The last part of a path. */
 export function fileName(uri) {
   return readable(uri.split("/").pop() || uri);

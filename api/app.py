@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import problems
-from api.deps import Service
+from api.deps import Service, only_known_parameters
 from api.guards import SameSite
 from api.limits import BodyLimit, HeadAsGet
 from api.routes import docs, embed, evaluations, galleries, health, items, jobs, lookup, models, page, pictures, search
@@ -30,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Both pages of FastAPI load scripts from elsewhere; ours, in routes/docs.py, loads nothing.
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(only_known_parameters)],
     )
     app.state.service = Service(settings)
     app.add_middleware(BodyLimit, limit=settings.upload_bytes)

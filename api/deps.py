@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from threading import Thread
+from time import monotonic
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api.doors.ranking import MOST_CANDIDATES, MOST_HITS, MOST_POOLED, Ranking
-from api.errors import DOMAIN, Closing
+from api.errors import DOMAIN, Closing, UsageError
 from api.library import Sightline
 from api.queues import Queue, call_each
 from api.results import Page
@@ -32,9 +34,14 @@ BATCH = 64
 """First-stage queries answered in one pass: more gain nothing and make the first of them wait."""
 FIRST_STEPS = 2
 """Threads that make the first step of searches that tell of their steps."""
+CLOSING_SECONDS = 8.0
+"""How long what runs may go on when the service ends: Docker kills a process after ten."""
+MOST_UPLOADS = 32
+"""Uploads that may wait: each is a body in memory, of up to SIGHTLINE_UPLOAD_BYTES."""
 READERS = 4
 """Threads that read SQL and files for everything but searches."""
 MOST_CHARACTERS = 10_000
+LONGEST_FIELD = 60
 MOST_NAME = 4096
 """Characters of a model's name: it may be a folder of the server's own."""
 
@@ -73,7 +80,11 @@ class Service:
         self.firsts: Queue[Callable[[], Any], Any] = Queue(
             "first", call_each, limit=settings.search_queue, threads=FIRST_STEPS
         )
+        self.uploads: Queue[Callable[[], Any], Any] = Queue("upload", call_each, limit=MOST_UPLOADS, threads=2)
+        self.queues = (self.searches, self.firsts, self.reranks, self.reads, self.uploads)
         self.is_closing = False
+        self.is_in_a_hurry: Callable[[], bool] = lambda: False
+        """Says whether somebody does not want to wait for the end of what runs."""
         self._warming = Thread(target=self._warm_up, name="warm-up", daemon=True)
 
     async def open(self) -> None:
@@ -82,20 +93,28 @@ class Service:
         A database that cannot be opened yet is not the end: /readyz says so until it can.
         """
         await run_in_threadpool(self._open_database)
-        for queue in (self.searches, self.firsts, self.reranks, self.reads):
+        for queue in self.queues:
             queue.start()
         self._warming.start()
         self.worker.start()
 
     async def close(self) -> None:
-        """Fail what waits, let what runs end, and return what is open."""
+        """Fail what waits, let what runs end for a while, and return what is open.
+
+        A job that has not ended by then is put back for the next process: a step of it may take minutes.
+        """
         self.is_closing = True
-        queues = (self.searches, self.firsts, self.reranks, self.reads)
-        for queue in queues:
+        for queue in self.queues:
             queue.close()
         self.worker.close()
-        for ending in (*(queue.join for queue in queues), self._warming.join, self.worker.join, self.sightline.close):
-            await run_in_threadpool(ending)
+        deadline = monotonic() + CLOSING_SECONDS
+        while self.is_at_work() and not self.is_in_a_hurry() and monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await run_in_threadpool(self.worker.give_up if self.is_at_work() else self.sightline.close)
+
+    def is_at_work(self) -> bool:
+        """Say whether anything still runs."""
+        return any(one.is_alive() for one in (*self.queues, self._warming, self.worker))
 
     async def search(self, request: Request, query: TextQuery) -> Page:
         """Answer by the first stage, together with the other queries that wait."""
@@ -104,6 +123,10 @@ class Service:
     async def rerank(self, request: Request, job: Callable[[], Result]) -> Result:
         """Do what a matcher, captioner or answerer has to do, one after the other."""
         return await _result(request, self.reranks.put(job))
+
+    async def keep(self, request: Request, job: Callable[[], Result]) -> Result:
+        """Write what was sent."""
+        return await _result(request, self.uploads.put(job))
 
     async def wait(self, request: Request, coming: Coroutine[Any, Any, Result]) -> Result:
         """Wait for something that is under way already, as long as the client does."""
@@ -167,6 +190,24 @@ def service_of(request: Request) -> Service:
     """Give the service of the application that was asked."""
     service: Service = request.app.state.service
     return service
+
+
+async def only_known_parameters(request: Request) -> None:
+    """Raise UsageError for a parameter that the route does not take: a misspelt one would be passed over in silence.
+
+    What a route takes says its description; what has none, as the page, reads its own address.
+    """
+    route = request.scope.get("route")
+    if not request.query_params or not getattr(route, "include_in_schema", False):
+        return
+    assert isinstance(route, APIRoute)
+    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    for name in request.query_params:
+        # Where nothing is taken, nothing can be misspelt.
+        if known and name not in known:
+            sentence = f"{request.url.path} has no parameter {name[:LONGEST_FIELD]!r}; it takes {', '.join(known)}"
+            raise UsageError(name[:LONGEST_FIELD], sentence)
 
 
 def as_response(schema: BaseModel, status: int = 200) -> Response:

@@ -18,6 +18,22 @@ class UsageError(Exception):
         super().__init__(message)
 
 
+class NotNow(UsageError):
+    """What was asked for is well said, but does not go together with what there is."""
+
+
+class WeightsElsewhere(NotNow):
+    """A job needs weights that are not here; only a command line downloads any."""
+
+    def __init__(self, model: str, *, command: str, field: str) -> None:
+        self.model, self.command = model, command
+        super().__init__(
+            field,
+            f"the weights of {model} are not here, and no job downloads any: at the command line of the service's "
+            f"machine `{command}` does",
+        )
+
+
 class Overloaded(Exception):
     """A queue is full; the same request will do later."""
 
@@ -38,6 +54,13 @@ class FolderForbidden(Exception):
         )
 
 
+class Stopped(Exception):
+    """Somebody cancelled the work as a job; what was done so far is durable."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody cancelled this job; what was done so far is kept")
+
+
 class Closing(Exception):
     """The service is shutting down."""
 
@@ -52,6 +75,7 @@ DOMAIN = (
     UsageError,
     FolderForbidden,
     Overloaded,
+    Stopped,
     Closing,
 )
 """Every error that is a sentence for the user; anything else is a defect and shows its traceback."""
@@ -94,6 +118,7 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (indexing.IndexerError, 400, None),
     (FolderForbidden, 403, "folder"),
     (Overloaded, 429, None),
+    (Stopped, 409, None),
     (Closing, 503, None),
     (UsageError, 422, None),
 )
@@ -106,7 +131,7 @@ WRONG_COMMAND = 2
 def status_of(error: Exception) -> tuple[int, str | None]:
     """Give the HTTP status of a domain error and the field it is about."""
     if isinstance(error, UsageError):
-        return 422, error.field
+        return (409 if isinstance(error, NotNow) else 422), error.field
     return next((status, field) for kind, status, field in STATUS if isinstance(error, kind))
 
 

@@ -58,7 +58,15 @@ def _is_foreign(headers: Headers, host: str) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in {"same-origin", "none"}
-    return origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    return origin is not None and _host_of(origin) != host.lower()
+
+
+def _host_of(origin: str) -> str | None:
+    """Give host and port of an Origin header; None for one that no browser sends."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _without_port(host: str) -> str:

@@ -528,7 +528,7 @@ class Sightline:
     def warm_up(self, name: str) -> None:
         """Make a gallery's first look quick: the thumbnails of its first pictures, its models and newest snapshot."""
         try:
-            pictures.make_first_thumbnails(self.wiring, self.gallery(name))
+            pictures.make_first_thumbnails(self.wiring, self.gallery(name), Silence())
             if self.gallery(name).model is not None:
                 self.search_gallery(name, Asked("a picture"), Ranking(1, candidates=1))
         except DOMAIN as error:

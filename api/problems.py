@@ -98,6 +98,9 @@ def _sentence(fault: Any) -> str:
     match fault["type"]:
         case "json_invalid":
             return "body: this is not JSON"
+        case "union_tag_not_found" | "union_tag_invalid":
+            key, known = fault["ctx"]["discriminator"].strip("'"), fault["ctx"].get("expected_tags")
+            return f"{key}: must be one of {known}" if known else f"{key}: missing; it says what the body is"
         case "blank" | "surrogate" | "missing":
             message = str(fault["msg"])
         case _:

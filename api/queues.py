@@ -79,6 +79,10 @@ class Queue(Generic[Job, Result]):
         for thread in self._threads:
             thread.join()
 
+    def is_alive(self) -> bool:
+        """Say whether a job that had begun goes on after `close`."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def _run(self) -> None:
         while taken := self._take():
             try:

@@ -229,7 +229,8 @@ class GalleryDetail:
     """What there is to know of a gallery before anybody searches it.
 
     `examples` are queries to begin with. `matcher`, `captioner` and `answerer` name who does that for its pictures,
-    None where nobody can. `candidates` is how many are reranked unless the user says. `jobs` wait or run.
+    None where nobody can. `candidates` is how many are reranked unless the user says. `jobs` wait or run. `warning` is
+    a sentence about what makes its numbers worth little.
     """
 
     summary: GallerySummary
@@ -241,6 +242,7 @@ class GalleryDetail:
     candidates: int
     jobs: tuple[Job, ...]
     calibration: Calibration | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,7 @@ class GalleryDetailOut(GalleryOut):
     calibration: CalibrationDetailOut | None = Field(
         description="what match probabilities of a search for pictures are worth; null: they are not calibrated"
     )
+    warning: str | None = Field(None, description="a sentence where the gallery's numbers are worth little")
     jobs: list[JobOut] = Field(description="those that wait or run")
 
     @classmethod
@@ -244,6 +245,7 @@ class GalleryDetailOut(GalleryOut):
             **GalleryOut.of(detail.summary).model_dump(),
             **known,
             examples=list(detail.examples),
+            warning=detail.warning,
             calibration=None if detail.calibration is None else CalibrationDetailOut.of(detail.calibration),
             jobs=[JobOut.of(job) for job in detail.jobs],
         )

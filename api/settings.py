@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Server folders that may be indexed over HTTP, with all below them; unset, any where only this machine can ask."""
     hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of this service besides addresses and localhost, where it listens on this machine only (a proxy's)."""
+    uploads_bytes: int = Field(default=20 << 30, ge=0)
+    """How large the pictures that galleries were sent may be together."""
     sent_bytes: int = Field(default=256 << 20, ge=0)
     sent_pictures: int = Field(default=2000, gt=0)
     """How many pictures that were sent to search by are kept, and how large they may be together."""

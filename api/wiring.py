@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from PIL.Image import Image
 
-from api.errors import UsageError
+from api.errors import UsageError, WeightsElsewhere
 from api.settings import Settings
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
 from indexer.originals import check_unchanged, open_original
@@ -40,6 +40,9 @@ Model = TypeVar("Model")
 
 PHOTO_MODEL = "blip-itm-base-coco"
 RENDERED_MODEL = "postcards"
+ONLY_POSTCARDS = (
+    "{} has seen drawn postcards only: on other pictures its similarities and match probabilities mean little"
+)
 SMALL_PIXELS = 160
 """Pictures of at most this side are cheap to encode: larger batches, deeper reranking."""
 
@@ -107,7 +110,7 @@ class Wiring:
     @cached_property
     def uploads(self) -> Uploads:
         """The pictures that galleries were sent."""
-        return Uploads(self.settings.home / "uploads")
+        return Uploads(self.settings.home / "uploads", most_bytes=self.settings.uploads_bytes)
 
     @cached_property
     def sent(self) -> SentPictures:
@@ -190,12 +193,25 @@ class Wiring:
         for name in (*models, self.settings.model):
             # A setting that means nothing is told where it is used.
             with suppress(RetrievalError):
-                if name is not None and name not in here and _is_at_hand(self._without_network(name), role):
+                if name is not None and name not in here and _is_at_hand(self.checkpoint_here(name), role):
                     here.append(name)
         return here
 
-    def _without_network(self, name: str) -> Checkpoint:
-        """Find what a model name means; a folder or file is looked into once and not for every request."""
+    def require_here(self, name: str, role: Role, *, command: str, field: str) -> Checkpoint:
+        """Find a model that can play a role without a download, or raise WeightsElsewhere.
+
+        `command` downloads what is missing, and `field` is the part of the request that asks for the model.
+        """
+        try:
+            found = self.checkpoint_here(name)
+        except WeightsMissing as error:
+            raise WeightsElsewhere(name, command=command, field=field) from error
+        if not hub.is_cached(found, role):
+            raise WeightsElsewhere(name, command=command, field=field)
+        return found
+
+    def checkpoint_here(self, name: str) -> Checkpoint:
+        """Find what a model name means, without the network; a folder or file is looked into once."""
         if name not in self._checkpoints:
             self._checkpoints[name] = resolve(name, offline=True)
         return self._checkpoints[name]
@@ -274,6 +290,12 @@ class Wiring:
         from retrieval.training.world.render import is_rendered
 
         return looks_rendered(folder, is_rendered)
+
+    def are_rendered(self, pictures: Iterable[Path]) -> bool:
+        """Say whether all of some pictures are rendered postcards; one that is gone is none."""
+        from retrieval.training.world.render import is_rendered
+
+        return all(is_rendered(path) for path in pictures)
 
     def announce_download(self, checkpoint: Checkpoint, role: str) -> None:
         """Say what will be downloaded before it is."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from threading import Event, Thread
 
-from api.doors.watching import DEFECT, Paused, Stopped, Watch
-from api.errors import DOMAIN
+from api.doors.watching import DEFECT, Paused, Watch
+from api.errors import DOMAIN, Stopped
 from api.library import Sightline
 from storage import jobs
 from storage.errors import GalleryBusy, JobLost, LeaseLost
@@ -27,6 +28,7 @@ class Worker:
         self._holder = new_holder()
         self._closing, self._wanted = False, Event()
         self._complaint = ""
+        self._in_hand: Watch | None = None
         self._thread = Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -42,11 +44,22 @@ class Worker:
         self._closing = True
         self.wake()
 
-    def join(self) -> None:
-        """Wait until the job in hand is put back."""
-        self._thread.join()
+    def is_alive(self) -> bool:
+        """Say whether a job is still in hand after `close`."""
+        return self._thread.is_alive()
+
+    def give_up(self) -> None:
+        """Put the job in hand back without waiting for it: its process ends, and the next one goes on."""
+        watch = self._in_hand
+        if watch is not None:
+            try:
+                watch.hand_back()
+            except Exception as error:  # the row cannot be written: it is found when this process is gone
+                self._complain(error)
 
     def _run(self) -> None:
+        with suppress(OSError):
+            self._sightline.wiring.uploads.sweep()
         while not self._closing:
             job = self._next()
             if job is None:
@@ -71,10 +84,13 @@ class Worker:
 
     def _do(self, job: Job) -> None:
         watch = Watch(self._sightline.wiring.database, job.id, self._holder, is_closing=lambda: self._closing)
+        self._in_hand = watch
         try:
             self._end(job, watch)
         except Exception as error:  # the row cannot be written: whoever finds it later goes on
             self._complain(error)
+        finally:
+            self._in_hand = None
 
     def _end(self, job: Job, watch: Watch) -> None:
         """Do a job and note what became of it."""

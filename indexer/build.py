@@ -87,6 +87,8 @@ class Builder:
     pixel_limit: int
     batch: int
     threads: int
+    within: Sequence[Path] | None = None
+    """Where links may lead: see `sources.folder.records`."""
     report: Report = field(default_factory=Report)
 
     def run(self, folder: Path, described: Sequence[CaptionRecord], *, holder: str) -> Report:
@@ -105,7 +107,7 @@ class Builder:
 
     def _images(self, folder: Path, source: str, publisher: Publisher) -> None:
         known = self._living("image", source)
-        scan = compare(records(folder), {item.uri: item for item in known}, self._is_findable)
+        scan = compare(records(folder, self.within), {item.uri: item for item in known}, self._is_findable)
         self.report.found, self.report.unchanged, self.report.failed = scan.found, scan.unchanged, scan.failed
         self._keep_unreadable(source, scan.unreadable, {item.uri: item for item in known}, publisher)
         moved = scan.gone_by_content()

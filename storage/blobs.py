@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from storage.files import write_bytes_durably
@@ -16,12 +17,13 @@ class Blobs:
         self._folder = folder
 
     def get_or_make(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """Read a blob, or make and keep it."""
+        """Read a blob, or make it and keep it, where there is room."""
         path = self._folder / name[:2] / name
         try:
             return path.read_bytes()
         except FileNotFoundError:
             content = make()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_durably(path, content)
+            with suppress(OSError):  # what cannot be kept is made again
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes_durably(path, content)
             return content

@@ -113,6 +113,17 @@ class DiskFull(StorageError):
         super().__init__(f"what was sent cannot be kept: {reason}")
 
 
+class UploadsFull(DiskFull):
+    """What was uploaded is as much as this service wants to hold."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        super().__init__(
+            f"all uploads together may have {most_bytes} bytes, and there is no room for more; delete a gallery of "
+            "uploaded pictures, or let the service's keeper raise SIGHTLINE_UPLOADS_BYTES"
+        )
+
+
 class ModelMismatch(StorageError):
     """A gallery was built by one model and is asked to speak with another."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from storage.errors import DiskFull
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def write_durably(path: Path, write: Callable[[Path], None]) -> None:
@@ -31,6 +37,17 @@ def write_bytes_durably(path: Path, content: bytes) -> None:
         place.write_bytes(content)
 
     write_durably(path, write)
+
+
+@contextmanager
+def needing_room() -> Iterator[None]:
+    """Say DiskFull where a disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull((error.strerror or "").lower()) from error
+        raise
 
 
 def sync_folder(folder: Path) -> None:

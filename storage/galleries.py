@@ -59,8 +59,13 @@ class GallerySummary:
 
 def check_name(name: str) -> None:
     """Raise BadGalleryName unless a name can stand in an address."""
-    if not NAME.fullmatch(name):
+    if not can_be_named(name):
         raise BadGalleryName(name)
+
+
+def can_be_named(name: str) -> bool:
+    """Say whether a gallery could have a name; one that could not need not be looked for."""
+    return NAME.fullmatch(name) is not None
 
 
 def create(session: Session, name: str) -> Gallery:
@@ -74,7 +79,7 @@ def create(session: Session, name: str) -> Gallery:
 
 def by_name(session: Session, name: str) -> Gallery:
     """Find a gallery or raise GalleryNotFound, which lists the names there are."""
-    row = session.scalar(select(GalleryTable).where(GalleryTable.name == name)) if NAME.fullmatch(name) else None
+    row = session.scalar(select(GalleryTable).where(GalleryTable.name == name)) if can_be_named(name) else None
     if row is None:
         known = session.scalars(select(GalleryTable.name).order_by(GalleryTable.name)).all()
         raise GalleryNotFound(name, list(known))
@@ -94,7 +99,7 @@ def by_source(session: Session, source: str) -> Gallery | None:
 
 def exists(session: Session, name: str) -> bool:
     """Say whether a gallery of that name is there."""
-    return session.scalar(select(GalleryTable.id).where(GalleryTable.name == name)) is not None
+    return can_be_named(name) and session.scalar(select(GalleryTable.id).where(GalleryTable.name == name)) is not None
 
 
 def models(session: Session) -> list[str]:

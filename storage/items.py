@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,12 +14,15 @@ from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
 from storage.errors import ItemNotFound
-from storage.tables import BlockTable, ItemTable, JudgementTable, PairTable, WordsTable
+from storage.tables import BlockTable, ItemTable, JudgementTable, PairTable, WordsTable, in_utc
 
 T = TypeVar("T")
 
 MANY = 500
 """How many ids go into one statement: SQLite and PostgreSQL both limit parameters."""
+
+FIRST = 2000
+"""How many texts are looked at for examples: of 500,000 it took a second to read all, and takes milliseconds now."""
 
 LARGEST_ID = (1 << 53) - 1
 """The largest whole number that every JSON reader keeps."""
@@ -127,8 +130,7 @@ def page(session: Session, gallery_id: int, kind: str, *, after: int, limit: int
 
 def created_at(session: Session, item_id: int) -> datetime:
     """Read when an item was first seen, in UTC."""
-    moment = session.scalars(select(ItemTable.created_at).where(ItemTable.id == item_id)).one()
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return in_utc(session.scalars(select(ItemTable.created_at).where(ItemTable.id == item_id)).one())
 
 
 def count_pairs(session: Session, gallery_id: int) -> int:
@@ -138,18 +140,16 @@ def count_pairs(session: Session, gallery_id: int) -> int:
 
 
 def short_texts(session: Session, gallery_id: int, *, most: int, count: int) -> list[str]:
-    """Choose some given texts of at most so many characters, spread over the gallery; the same ones every time."""
-    given = (
-        ItemTable.gallery_id == gallery_id,
-        ItemTable.kind == "text",
-        ItemTable.state.in_(FINDABLE),
-        ItemTable.source.not_like(f"{WRITTEN_BY}%"),
-        func.length(ItemTable.text) <= most,
-    )
-    ids = session.scalars(select(ItemTable.id).where(*given).order_by(ItemTable.id)).all()
-    chosen = [ids[place * len(ids) // count] for place in range(count)] if len(ids) > count else list(ids)
-    found = by_ids(session, chosen)
-    return [found[one].text or "" for one in chosen]
+    """Choose some given texts of at most so many characters, spread over the gallery's first; the same every time."""
+    first: list[tuple[int, str, str | None]] = []
+    for state in FINDABLE:  # one at a time: so the index gives them in order, and no others are read
+        query = select(ItemTable.id, ItemTable.source, ItemTable.text).where(
+            ItemTable.gallery_id == gallery_id, ItemTable.kind == "text", ItemTable.state == state
+        )
+        first += [(i, source, text) for i, source, text in session.execute(query.order_by(ItemTable.id).limit(FIRST))]
+    given = [text or "" for _, source, text in sorted(first) if not source.startswith(WRITTEN_BY)]
+    short = [text for text in given if len(text) <= most]
+    return [short[place * len(short) // count] for place in range(count)] if len(short) > count else short
 
 
 def by_uri(session: Session, uri: str) -> Item | None:

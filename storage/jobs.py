@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, false, func, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
 from storage.errors import JobLost, JobNotFound, NotContinued
+from storage.galleries import can_be_named
 from storage.holders import LEASE_SECONDS, is_dead
-from storage.tables import GalleryTable, JobTable, now
+from storage.tables import GalleryTable, JobTable, in_utc, now
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, KILLED = "waiting", "running", "done", "failed", "stopped", "killed"
 ACTIVE = (WAITING, RUNNING)
 CONTINUABLE = (FAILED, STOPPED, KILLED)
-GOES_ON = ("index", "demo")
-"""Kinds whose progress outlives their process; the others begin again."""
 MOST_DEATHS = 3
 """A job that takes its process down every time must not take down every service that is started."""
+MOST_ENDED = 1000
+"""Jobs that have ended are remembered so far back."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def enqueue(session: Session, kind: str, gallery: str, request: dict[str, Any]) 
     for job in _read(session, alike):
         if job.request == request:
             return job
+    _forget_oldest(session)
     row = JobTable(kind=kind, gallery=gallery, gallery_id=_gallery_id(session, gallery), state=WAITING, request=request)
     session.add(row)
     session.flush()
@@ -79,6 +81,7 @@ def enqueue(session: Session, kind: str, gallery: str, request: dict[str, Any]) 
 def begin(session: Session, kind: str, gallery: str, holder: str) -> int:
     """Note that a command line begins a job, and give the job's id."""
     requeue_orphans(session)
+    _forget_oldest(session)
     row = JobTable(
         kind=kind,
         gallery=gallery,
@@ -131,16 +134,16 @@ def note(
     """Say how far a job is, or raise JobLost."""
     renew(session, job_id, holder)
     begins = or_(JobTable.stage.is_(None), JobTable.stage != stage, JobTable.done > done)
-    goes_on = JobTable.kind.in_(GOES_ON if done else ())
-    values = {
+    values: dict[str, Any] = {
         "stage": stage,
         "done": done,
         "total": total,
         "report": report,
         "progressed_at": now(),
         "stage_started_at": case((begins, now()), else_=JobTable.stage_started_at),
-        "deaths": case((goes_on, 0), else_=JobTable.deaths),
     }
+    if _outlives_its_process(stage, done, report):
+        values["deaths"] = 0
     _changed(session, JobTable.id == job_id, values)
 
 
@@ -164,8 +167,12 @@ def finish(
 
 def hand_back(session: Session, job_id: int, holder: str) -> None:
     """Let a job wait again that its process does not finish; whoever claims it goes on."""
-    state = case((JobTable.cancel_wanted, STOPPED), else_=WAITING)
-    values = {"state": state, "deaths": 0, **_FREE}
+    values = {
+        "state": case((JobTable.cancel_wanted, STOPPED), else_=WAITING),
+        "finished_at": case((JobTable.cancel_wanted, now()), else_=None),
+        "deaths": 0,
+        **_FREE,
+    }
     _changed(session, and_(JobTable.id == job_id, JobTable.holder == holder), values)
 
 
@@ -193,7 +200,7 @@ def continue_(session: Session, job_id: int) -> Job:
 
 def stop_waiting(session: Session, gallery: str) -> None:
     """Stop the jobs that wait for a gallery."""
-    waits = and_(JobTable.gallery == gallery, JobTable.state == WAITING)
+    waits = and_(_is_of(gallery), JobTable.state == WAITING)
     _changed(session, waits, {"state": STOPPED, "finished_at": now()})
 
 
@@ -230,13 +237,13 @@ def by_id(session: Session, job_id: int) -> Job:
 
 def listing(session: Session, *, gallery: str | None = None, limit: int) -> list[Job]:
     """List jobs, the newest first: all, or those of one gallery."""
-    query = _select() if gallery is None else _select().where(JobTable.gallery == gallery)
+    query = _select() if gallery is None else _select().where(_is_of(gallery))
     return _read(session, query.order_by(JobTable.id.desc()).limit(limit))
 
 
 def active(session: Session, gallery: str) -> list[Job]:
     """List the jobs of a gallery that wait or run, the oldest first."""
-    query = _select().where(JobTable.gallery == gallery, JobTable.state.in_(ACTIVE))
+    query = _select().where(_is_of(gallery), JobTable.state.in_(ACTIVE))
     return _read(session, query.order_by(JobTable.id))
 
 
@@ -244,6 +251,29 @@ def running(session: Session, gallery: str) -> Job | None:
     """Give the job that is at work on a gallery, if its process lives."""
     gone = {row.id for row in _orphans(session)}
     return next((job for job in active(session, gallery) if job.state == RUNNING and job.id not in gone), None)
+
+
+def _is_of(gallery: str) -> ColumnElement[bool]:
+    """Whether a job is a gallery's; of a name that cannot be, which a database may refuse to look at, there is none."""
+    return JobTable.gallery == gallery if can_be_named(gallery) else false()
+
+
+def _outlives_its_process(stage: str, done: int, report: dict[str, Any]) -> bool:
+    """Whether what was done so far need not be done again: items in SQL; all else begins again.
+
+    Of pictures those count that are in the gallery now: a file that cannot be read may be tried in every run.
+    """
+    if stage == "pictures":
+        return any(report.get(name) for name in ("added", "renamed", "removed"))
+    return stage == "texts" and done > 0
+
+
+def _forget_oldest(session: Session) -> None:
+    """Keep the newest of the jobs that have ended."""
+    ended = JobTable.state.not_in(ACTIVE)
+    oldest = session.scalar(select(JobTable.id).where(ended).order_by(JobTable.id.desc()).offset(MOST_ENDED).limit(1))
+    if oldest is not None:
+        session.execute(delete(JobTable).where(ended, JobTable.id <= oldest))
 
 
 _FREE: dict[str, Any] = {"holder": None, "holder_until": None}
@@ -280,7 +310,9 @@ def _orphans(session: Session) -> Sequence[JobTable]:
     rows = session.scalars(select(JobTable).where(JobTable.state == RUNNING)).all()
     late = now()
     return [
-        row for row in rows if row.holder is None or (_utc(row.holder_until) or late) <= late or is_dead(row.holder)
+        row
+        for row in rows
+        if row.holder is None or (row.holder_until is None or in_utc(row.holder_until) <= late) or is_dead(row.holder)
     ]
 
 
@@ -309,10 +341,5 @@ def _read(session: Session, query: Select[Any]) -> list[Job]:
 
 
 def _job(*columns: Any) -> Job:
-    values: list[Any] = [_utc(one) if isinstance(one, datetime) else one for one in columns]
+    values: list[Any] = [in_utc(one) if isinstance(one, datetime) else one for one in columns]
     return Job(*values)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    """SQLite gives back moments without their zone, which is UTC."""
-    return moment if moment is None or moment.tzinfo is not None else moment.replace(tzinfo=UTC)

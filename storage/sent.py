@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 from storage.errors import QueryPictureGone
-from storage.files import write_bytes_durably
+from storage.files import needing_room, write_bytes_durably
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -23,10 +24,10 @@ class SentPictures:
         self._lock = Lock()
 
     def keep(self, content: bytes) -> str:
-        """Keep a picture and give its digest."""
+        """Keep a picture and give its digest; raises DiskFull."""
         digest = hashlib.sha256(content).hexdigest()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._lock:
+        with self._lock, needing_room():
+            self._folder.mkdir(parents=True, exist_ok=True)
             write_bytes_durably(self._folder / digest, content)
             self._drop_oldest(digest)
         return digest
@@ -44,8 +45,13 @@ class SentPictures:
         return content
 
     def _drop_oldest(self, newest: str) -> None:
+        kept: list[tuple[os.stat_result, str]] = []
         with os.scandir(self._folder) as entries:
-            kept = [(entry.stat(), entry.name) for entry in entries if DIGEST.fullmatch(entry.name)]
+            for entry in entries:
+                # Another process may drop one meanwhile.
+                with suppress(FileNotFoundError):
+                    if DIGEST.fullmatch(entry.name):
+                        kept.append((entry.stat(), entry.name))
         pictures, size = len(kept), sum(status.st_size for status, _ in kept)
         for status, name in sorted(kept, key=lambda one: one[0].st_mtime_ns):
             if (pictures <= self._most_pictures and size <= self._most_bytes) or name == newest:

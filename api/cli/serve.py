@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 LEVELS = ("critical", "error", "warning", "info", "debug")
 SHUTDOWN_SECONDS = 10
 """How long requests that have begun may go on after Ctrl-C."""
+GIVEN_UP = 130
+"""The exit code where something was not waited for: that of Ctrl-C."""
 
 
 @click.command("serve")
@@ -58,12 +61,33 @@ def command(host: str | None, port: int | None, log_level: str, demo: bool) -> N
         access_log=log_level in ("info", "debug"),
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    listener = config.bind_socket()
+    listener = listen(settings.host, settings.port)
     address = f"[{settings.host}]" if ":" in settings.host else settings.host
     click.echo(f"Sightline is at http://{address}:{listener.getsockname()[1]}; Ctrl-C ends it.")
     if demo:
         begin_demo(app.state.service.sightline)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    service = app.state.service
+    service.is_in_a_hurry = lambda: server.force_exit  # a second Ctrl-C
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if service.is_at_work():
+            # The end of the interpreter would wait for what the threads do: a step of a job may take minutes.
+            service.worker.give_up()
+            os._exit(GIVEN_UP)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address, or say that it cannot be had; uvicorn would end the process with a number."""
+    from api.errors import UsageError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        sentence = f"{host}, port {port}, cannot be listened on: {error.strerror}; another port: --port N, 0 a free one"
+        raise UsageError("port", sentence) from error
 
 
 def begin_demo(sightline: Sightline) -> None:

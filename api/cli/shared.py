@@ -141,10 +141,14 @@ class Bar:
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
+        from api.errors import Stopped
+
         self.close()
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+        if isinstance(error, Stopped):  # who cancels a command's job means what Ctrl-C does
+            raise KeyboardInterrupt from None
 
 
 def page_as_json(page: Page) -> dict[str, Any]:
@@ -161,6 +165,8 @@ def print_page(page: Page, sources: tuple[str, ...] = ()) -> None:
         notice(f"Found by {page.model}, reranked by {page.matcher}.")
     if page.stages == "names":
         notice("Found by names and captions (full-text search); there are no match percentages.")
+    if page.calibration is not None and page.calibration.source == "captions":
+        notice("Match probabilities are calibrated by captions that a model wrote, not by pairs.")
     click.echo("\n".join(page_lines(page, sources)))
 
 

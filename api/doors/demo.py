@@ -18,13 +18,11 @@ SEED = 2026
 QUERIES = (
     "three apples left of a blue car",
     "three apples right of a blue car",  # the twin of the one above
-    "a sign saying jazz",
+    "a sign saying dream",
     "a submarine in a library",
 )
 FIRST_SCENES = 200
 """What a service that opens on an empty home draws: there in seconds, and part of what `sightline demo` draws."""
-
-
 FIRST_QUERIES = 100
 """Of each direction, for a first calibration."""
 
@@ -48,5 +46,5 @@ def prepare(wiring: Wiring, progress: Progress) -> None:
     write_gallery(place, scenes=FIRST_SCENES, seed=SEED, advance=progress.advance)
     folders.index(wiring, place, gallery=GALLERY, model=RENDERED_MODEL, progress=progress, downloads="never")
     gallery = folders.by_name(wiring, GALLERY)
-    make_first_thumbnails(wiring, gallery)
+    make_first_thumbnails(wiring, gallery, progress)
     calibrate(wiring, gallery, matcher=None, queries=FIRST_QUERIES, progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from api.doors.watching import watched
 from api.errors import UsageError
 from api.paths import expanded
 from api.results import Indexed
-from api.wiring import RENDERED_MODEL, Wiring
+from api.wiring import ONLY_POSTCARDS, RENDERED_MODEL, Wiring
 from indexer.build import Builder, Progress, Report
 from indexer.errors import SourceMissing
 from indexer.sources.folder import CaptionRecord, captions
@@ -26,6 +27,8 @@ from storage.galleries import Gallery
 from storage.lease import write_lease
 
 BATCH_WITHOUT_MODEL = 32
+OF_PEOPLE = ("demo", "uploads")
+"""Folders in the home that hold pictures for people."""
 
 Downloads = Literal["always", "for a new gallery", "never"]
 """When weights that nobody asked for by name may be fetched."""
@@ -39,14 +42,17 @@ def index(
     model: str | None,
     progress: Progress,
     downloads: Downloads = "always",
+    within: Sequence[Path] | None = None,
 ) -> Indexed:
     """Make a gallery hold exactly what a folder holds.
 
     Captions are read and the model is loaded first: where that fails, no empty gallery is left behind.
-    `downloads` says when a gallery without a model looks for one on the hub.
+    `downloads` says when a gallery without a model looks for one on the hub. `within` names folders out of which no
+    link may lead.
     """
     place = _existing(folder)
-    described = list(captions(place))
+    require_outside_home(wiring, place)
+    described = list(captions(place, within))
     known = _known_gallery(wiring, place, gallery)
     checkpoint = _choose_model(wiring, known, place, model or wiring.settings.model, downloads)
     encoder = None
@@ -70,6 +76,7 @@ def index(
         pixel_limit=wiring.settings.pixel_limit,
         batch=wiring.batch(checkpoint) if checkpoint else BATCH_WITHOUT_MODEL,
         threads=wiring.settings.decode_threads,
+        within=within,
     )
     report = _run_as_job(wiring, chosen, builder, place, described, progress)
     if known is not None and known.model is None and chosen.model is not None:
@@ -127,9 +134,23 @@ def name_of(wiring: Wiring, named: str) -> str:
     return named
 
 
+def require_outside_home(wiring: Wiring, place: Path) -> None:
+    """Raise UsageError for a folder of Sightline's own: its thumbnails would be pictures of a gallery."""
+    home = wiring.settings.home.resolve()
+    if place == home or (place.is_relative_to(home) and place.relative_to(home).parts[0] not in OF_PEOPLE):
+        raise UsageError("folder", f"{place} holds Sightline's own files; name a folder of pictures")
+
+
+def require_model_here(wiring: Wiring, gallery: Gallery | None, wanted: str | None) -> None:
+    """Raise WeightsElsewhere where indexing would need a model that has to be downloaded first."""
+    model = wanted or wiring.settings.model or (gallery.model if gallery else None)
+    if model is not None:
+        wiring.require_here(model, "encoder", command=f"sightline index FOLDER --model {model}", field="model")
+
+
 def _existing(folder: Path | str) -> Path:
     place = expanded(folder)
-    if not place.is_dir():
+    if not os.path.isdir(place):
         raise SourceMissing(place)
     return place.resolve()
 
@@ -171,6 +192,8 @@ def _choose_model(
     wiring: Wiring, gallery: Gallery | None, folder: Path, wanted: str | None, downloads: Downloads
 ) -> Checkpoint | None:
     """Choose the model that indexes a folder: the gallery's, the wanted one, or the best there is."""
+    if downloads == "never":
+        require_model_here(wiring, gallery, wanted)
     fixed = gallery.model if gallery else None
     if wanted is None and fixed is not None:
         return wiring.checkpoint(fixed)
@@ -179,10 +202,7 @@ def _choose_model(
         return wiring.choose_model(folder, ask_network=may_ask)
     checkpoint = wiring.checkpoint(wanted)
     if checkpoint.name == RENDERED_MODEL and fixed is None and not wiring.is_rendered(folder):
-        wiring.say(
-            f"{RENDERED_MODEL} has seen drawn postcards only: on photographs its similarities and match "
-            "probabilities mean little."
-        )
+        wiring.say(ONLY_POSTCARDS.format(RENDERED_MODEL))
     return checkpoint
 
 

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 from api.doors import demo, thresholds
 from api.results import GalleryDetail, Uploaded
-from api.wiring import Wiring
+from api.wiring import ONLY_POSTCARDS, RENDERED_MODEL, Wiring
 from indexer.decode import check_bytes
 from indexer.errors import BadCaptions, DecodeFailed
 from indexer.sources.folder import CAPTIONS, check_captions
+from indexer.uri import from_uri
 from retrieval.errors import RetrievalError
 from retrieval.models import hub
 from retrieval.models.checkpoints import Checkpoint, Role, companion
@@ -22,6 +23,8 @@ from storage.holders import new_holder
 from storage.items import Item
 
 EXAMPLES = 6
+LOOKED_AT = 10
+"""Pictures that tell whether a gallery holds drawn postcards."""
 LONGEST_EXAMPLE = 60
 """Characters of a query that is offered: a caption of three sentences is nothing that a person would type."""
 
@@ -39,6 +42,7 @@ def detail(wiring: Wiring, name: str) -> GalleryDetail:
         summary = galleries.summary(session, gallery.id)
         pairs = items.count_pairs(session, gallery.id)
         calibration = thresholds.of_gallery(session, gallery, thresholds.IMAGES)
+        first = items.page(session, gallery.id, "image", after=0, limit=LOOKED_AT)
         at_work = jobs.active(session, name)
         texts = items.short_texts(session, gallery.id, most=LONGEST_EXAMPLE, count=EXAMPLES)
     return GalleryDetail(
@@ -48,10 +52,19 @@ def detail(wiring: Wiring, name: str) -> GalleryDetail:
         captioner=_who(wiring, gallery, "captioner"),
         answerer=_who(wiring, gallery, "answerer"),
         calibration=calibration,
+        warning=_warning(wiring, gallery, first),
         pairs=pairs,
         candidates=_usual_depth(wiring, gallery),
         jobs=tuple(at_work),
     )
+
+
+def _warning(wiring: Wiring, gallery: Gallery, first: Sequence[Item]) -> str | None:
+    """Say what makes a gallery's numbers worth little: a model of drawn postcards over anything else."""
+    is_of_postcards = gallery.model is not None and gallery.model.split("-")[0] == RENDERED_MODEL
+    if not first or not is_of_postcards or wiring.are_rendered(from_uri(item.uri) for item in first):
+        return None
+    return ONLY_POSTCARDS.format(gallery.model)
 
 
 def page_of_items(wiring: Wiring, name: str, *, after: int, limit: int) -> tuple[list[Item], int | None]:
@@ -94,7 +107,10 @@ def remove(wiring: Wiring, name: str) -> None:
 
     Pictures that were uploaded for a gallery that was never made can be deleted by its name, too.
     """
-    with wiring.database.writing() as session:
+    with wiring.uploads.removing() as set_aside, wiring.database.writing() as session:
+        jobs.requeue_orphans(session)
+        # Before it is looked whether one runs: so a claim of this moment is waited for.
+        jobs.stop_waiting(session, name)
         at_work = jobs.running(session, name)
         if at_work is not None:
             raise GalleryAtWork(name, at_work.id, at_work.kind)
@@ -103,10 +119,9 @@ def remove(wiring: Wiring, name: str) -> None:
             gallery = galleries.by_name(session, name)
             galleries.acquire_lease(session, gallery, new_holder())
             galleries.remove(session, gallery.id)
-        jobs.stop_waiting(session, name)
+        set_aside(name)
     if gallery is not None:
         wiring.snapshots.drop_files(gallery.id)
-    wiring.uploads.remove(name)
 
 
 def _check_content(wiring: Wiring, file: str, content: bytes) -> None:
@@ -120,20 +135,18 @@ def _check_content(wiring: Wiring, file: str, content: bytes) -> None:
 
 
 def _who(wiring: Wiring, gallery: Gallery, role: Role) -> str | None:
-    """Name the model that plays a role for a gallery; None where it has none, or none that can be had."""
+    """Name the model that plays a role for a gallery; None where it has none, or none whose weights are here."""
     with suppress(RetrievalError):
         if gallery.model is not None:
-            chosen = companion(wiring.checkpoint(gallery.model), role)
-            return chosen.name if _can_be_had(wiring, chosen, role) else None
+            chosen = companion(wiring.checkpoint_here(gallery.model), role)
+            return chosen.name if chosen.not_run is None and hub.is_cached(chosen, role) else None
     return None
-
-
-def _can_be_had(wiring: Wiring, checkpoint: Checkpoint, role: Role) -> bool:
-    return checkpoint.not_run is None and (not wiring.offline or hub.is_cached(checkpoint, role))
 
 
 def _usual_depth(wiring: Wiring, gallery: Gallery) -> int:
     """Say how many candidates are reranked unless the user says; none where there is no model."""
     with suppress(RetrievalError):
-        return 0 if gallery.model is None else wiring.depth(gallery)
+        if gallery.model is not None:
+            wiring.checkpoint_here(gallery.model)
+            return wiring.depth(gallery)
     return 0

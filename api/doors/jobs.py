@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,15 @@ from api.doors.pages import require_model
 from api.doors.pictures import make_first_thumbnails
 from api.doors.ranking import Ranking
 from api.doors.watching import Watch
-from api.errors import FolderForbidden, Overloaded, UsageError
+from api.errors import FolderForbidden, NotNow, Overloaded, UsageError
 from api.paths import expanded
 from api.wiring import Wiring
 from indexer.errors import SourceMissing
 from indexer.uri import from_uri, to_uri
-from retrieval.errors import NoPairs
+from retrieval.errors import NoModel, NoPairs, NotRun, RoleMissing
+from retrieval.models.checkpoints import companion
 from storage import galleries, items, jobs
+from storage.db import Session
 from storage.errors import BadGalleryName, GalleryNotFound, ModelMismatch
 from storage.galleries import Gallery
 from storage.jobs import Job
@@ -40,6 +43,7 @@ def enqueue_index(wiring: Wiring, name: str, folder: str | None, model: str | No
         folder = str(allowed_folder(wiring, folder))
         if known is not None:
             folders.check_apart(Path(folder), known)
+    folders.require_model_here(wiring, known, model)
     return _enqueue(wiring, "index", name, {"kind": "index", "gallery": name, "folder": folder, "model": model})
 
 
@@ -48,19 +52,20 @@ def enqueue_evaluation(
 ) -> Job:
     """Let a gallery with pairs be measured."""
     Ranking(LEAST_CANDIDATES, candidates, rerank)
-    gallery = _existing(wiring, name)
-    require_model(gallery, "an evaluation")
-    with wiring.database.reading() as session:
-        if not items.count_pairs(session, gallery.id):
+    with _named("gallery"):
+        gallery = folders.by_name(wiring, name)
+        require_model(gallery, "an evaluation")
+        if not _count_pairs(wiring, gallery):
             raise NoPairs(name)
+        _require_weights_of_evaluation(wiring, gallery, rerank=rerank)
     request = {"candidates": candidates, "queries": queries, "seed": seed, "rerank": rerank}
     return _enqueue(wiring, "evaluate", name, {"kind": "evaluate", "gallery": name, **request})
 
 
 def enqueue_calibration(wiring: Wiring, name: str) -> Job:
     """Let the match probabilities of a gallery be calibrated."""
-    gallery = _existing(wiring, name)
-    wiring.matcher(require_model(gallery, "a calibration"))
+    with _named("gallery"):
+        _require_weights_of_calibration(wiring, folders.by_name(wiring, name))
     return _enqueue(wiring, "calibrate", name, {"kind": "calibrate", "gallery": name})
 
 
@@ -77,17 +82,27 @@ def do(wiring: Wiring, job: Job, watch: Watch) -> None:
     match job.request or {}:
         case {"kind": "index", "gallery": str(name), "folder": folder, "model": model}:
             for place in require_places(wiring, name) if folder is None else [allowed_folder(wiring, folder)]:
-                folders.index(wiring, place, gallery=name, model=model, progress=watch, downloads="never")
-            make_first_thumbnails(wiring, folders.by_name(wiring, name))
+                folders.index(
+                    wiring,
+                    place,
+                    gallery=name,
+                    model=model,
+                    progress=watch,
+                    downloads="never",
+                    within=wiring.settings.folders,
+                )
+            make_first_thumbnails(wiring, folders.by_name(wiring, name), watch)
         case {"kind": "evaluate", "gallery": str(name)} as asked:
             ranking = Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"])
             gallery = folders.by_name(wiring, name)
+            _require_weights_of_evaluation(wiring, gallery, rerank=asked["rerank"])
             evaluated = evaluations.evaluate(
                 wiring, gallery, ranking, queries=asked["queries"], seed=asked["seed"], progress=watch
             )
             watch.report = lambda: {"evaluation": evaluated.id}
         case {"kind": "calibrate", "gallery": str(name)}:
             gallery = folders.by_name(wiring, name)
+            _require_weights_of_calibration(wiring, gallery)
             calibrating.calibrate(wiring, gallery, matcher=None, queries=None, progress=watch)
         case {"kind": "demo"}:
             demo.prepare(wiring, watch)
@@ -116,6 +131,7 @@ def cancel(wiring: Wiring, job_id: int) -> Job:
 def continue_(wiring: Wiring, job_id: int) -> Job:
     """Let a job that failed or was stopped wait again."""
     with wiring.database.writing() as session:
+        _require_room(session)
         return jobs.continue_(session, job_id)
 
 
@@ -124,13 +140,13 @@ def require_places(wiring: Wiring, name: str) -> list[Path]:
     known = _find(wiring, name)
     places = [from_uri(source) for source in (known.sources if known else ())]
     uploaded = wiring.uploads.folder(name)
-    if uploaded.is_dir() and to_uri(uploaded.resolve()) not in (known.sources if known else ()):
+    if os.path.isdir(uploaded) and to_uri(uploaded.resolve()) not in (known.sources if known else ()):
         places.append(uploaded)
     if not places:
         sentence = f"there is no gallery {name!r} yet, and no picture was uploaded for one: name a folder"
         raise UsageError("folder", sentence)
     for place in places:
-        if not place.is_dir():
+        if not os.path.isdir(place):
             raise SourceMissing(place)
     return places
 
@@ -148,7 +164,7 @@ def allowed_folder(wiring: Wiring, folder: str) -> Path:
     if not any(found.is_relative_to(root.resolve()) for root in roots):
         raise FolderForbidden(folder, roots)
     # Only now: whether a folder is there is nothing to tell about those that nobody may name.
-    if not found.is_dir():
+    if not os.path.isdir(found):  # False, too, for a name that is too long, and where the service may not look
         raise SourceMissing(place)
     return found
 
@@ -156,14 +172,42 @@ def allowed_folder(wiring: Wiring, folder: str) -> Path:
 def _check_model(wiring: Wiring, gallery: Gallery | None, model: str) -> None:
     embedding.check_offered(wiring, model)
     if gallery is not None and gallery.model is not None and wiring.checkpoint(model).name != gallery.model:
-        raise ModelMismatch(gallery.name, gallery.model, model)
+        raise NotNow("model", str(ModelMismatch(gallery.name, gallery.model, model)))
 
 
 def _enqueue(wiring: Wiring, kind: str, gallery: str, request: dict[str, Any]) -> Job:
     with wiring.database.writing() as session:
-        if jobs.count_waiting(session) >= MOST_WAITING:
-            raise Overloaded("jobs", MOST_WAITING)
+        _require_room(session)
         return jobs.enqueue(session, kind, gallery, request)
+
+
+def _require_room(session: Session) -> None:
+    if jobs.count_waiting(session) >= MOST_WAITING:
+        raise Overloaded("jobs", MOST_WAITING)
+
+
+def _count_pairs(wiring: Wiring, gallery: Gallery) -> int:
+    with wiring.database.reading() as session:
+        return items.count_pairs(session, gallery.id)
+
+
+def _require_weights_of_evaluation(wiring: Wiring, gallery: Gallery, *, rerank: bool) -> None:
+    """Raise WeightsElsewhere where measuring a gallery would download something."""
+    model, command = require_model(gallery, "an evaluation"), f"sightline evaluate {gallery.name}"
+    chosen = wiring.require_here(model, "encoder", command=command, field="gallery")
+    if rerank and "matcher" in chosen.roles:
+        wiring.require_here(model, "matcher", command=command, field="gallery")
+
+
+def _require_weights_of_calibration(wiring: Wiring, gallery: Gallery) -> None:
+    """Raise WeightsElsewhere where calibrating a gallery would download something: a captioner too, without pairs."""
+    model, command = require_model(gallery, "a calibration"), f"sightline calibrate {gallery.name}"
+    wiring.require_here(model, "encoder", command=command, field="gallery")
+    chosen = wiring.matcher(model)
+    wiring.require_here(model, "matcher", command=command, field="gallery")
+    if not _count_pairs(wiring, gallery):
+        speaker = companion(chosen, "captioner")
+        wiring.require_here(speaker.name, "captioner", command=command, field="gallery")
 
 
 def _find(wiring: Wiring, name: str) -> Gallery | None:
@@ -171,15 +215,12 @@ def _find(wiring: Wiring, name: str) -> Gallery | None:
         return galleries.by_name(session, name) if galleries.exists(session, name) else None
 
 
-def _existing(wiring: Wiring, name: str) -> Gallery:
-    with _named("gallery"):
-        return folders.by_name(wiring, name)
-
-
 @contextmanager
 def _named(field: str) -> Iterator[None]:
-    """Say which part of the request a gallery's wrong name is in."""
+    """Say which part of the request is at fault for a gallery's wrong name, or for what the gallery cannot do."""
     try:
         yield
     except (BadGalleryName, GalleryNotFound) as error:
         raise UsageError(field, str(error)) from error
+    except (NoModel, NoPairs, NotRun, RoleMissing) as error:
+        raise NotNow(field, str(error)) from error

@@ -13,6 +13,7 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.results import ItemDetail
 from api.wiring import Wiring
+from indexer.build import Progress
 from indexer.decode import decode, decode_bytes, open_file, thumbnail
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, PictureMissing
 from indexer.originals import stamp
@@ -22,6 +23,7 @@ from retrieval.errors import PictureGone
 from retrieval.models.checkpoints import Checkpoint, Role, companion
 from retrieval.types import Answer
 from storage import galleries, items
+from storage.errors import ItemNotFound
 from storage.galleries import Gallery
 from storage.items import Item
 
@@ -103,12 +105,16 @@ def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:
     return found, wiring.blobs.get_or_make(name, make)
 
 
-def make_first_thumbnails(wiring: Wiring, gallery: Gallery) -> None:
-    """Make the thumbnails that a person sees first; of a picture that is gone there is none."""
+def make_first_thumbnails(wiring: Wiring, gallery: Gallery, progress: Progress) -> None:
+    """Make the thumbnails that a person sees first; of a picture that is gone there is none.
+
+    They can be made again whenever they are asked for: `progress` may end this between two of them.
+    """
     with wiring.database.reading() as session:
         first = items.page(session, gallery.id, "image", after=0, limit=FIRST_SEEN)
     for one in first:
-        with suppress(PictureGone, OriginalMissing):
+        progress.advance(0)
+        with suppress(PictureGone, OriginalMissing, ItemNotFound, OSError):
             small(wiring, one.id)
 
 

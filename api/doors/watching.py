@@ -8,7 +8,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
-from api.errors import DOMAIN
+from api.errors import DOMAIN, Stopped
 from api.wiring import Wiring
 from indexer.build import Progress
 from storage import jobs
@@ -21,10 +21,6 @@ SECONDS_BETWEEN_NOTES = 1.0
 SECONDS_BETWEEN_SIGNS = LEASE_SECONDS / 3
 """A job that does not move says that often that its process lives."""
 DEFECT = "a defect of the program, not of what was asked for; its log says more"
-
-
-class Stopped(Exception):
-    """Somebody wants the job cancelled; what was done so far is durable."""
 
 
 class Paused(Exception):
@@ -163,7 +159,10 @@ class Watch:
 
 @contextmanager
 def watched(wiring: Wiring, gallery: Gallery, kind: str, progress: Progress) -> Iterator[Watch]:
-    """Let work on a gallery be seen as a job; what the service runs is one already."""
+    """Let work on a gallery be seen as a job; what the service runs is one already.
+
+    Raises Stopped where somebody cancels it.
+    """
     if isinstance(progress, Watch):
         progress.settle(gallery)
         yield progress
@@ -178,7 +177,7 @@ def watched(wiring: Wiring, gallery: Gallery, kind: str, progress: Progress) -> 
             yield watch
     except (KeyboardInterrupt, Stopped):
         watch.end(jobs.STOPPED)
-        raise KeyboardInterrupt from None
+        raise
     except Exception as error:
         watch.end(jobs.FAILED, str(error) if isinstance(error, DOMAIN) else DEFECT)
         raise

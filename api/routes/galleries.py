@@ -70,6 +70,7 @@ async def failed_files(request: Request, name: Name) -> list[FailedOut]:
 async def upload_pictures(request: Request, name: Name) -> Response:
     """Keep pictures for a gallery, which need not be there yet: a job without a folder indexes them."""
     service = service_of(request)
+    service.uploads.check()
     files = await read_files(request)
-    uploaded = await service.read(request, partial(service.sightline.upload, name, files))
+    uploaded = await service.keep(request, partial(service.sightline.upload, name, files))
     return as_response(UploadedOut.of(uploaded), status=201)

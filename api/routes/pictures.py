@@ -30,8 +30,9 @@ Digest = Annotated[
 async def send_picture(request: Request) -> Response:
     """Keep a picture to search by, for a while."""
     service = service_of(request)
+    service.uploads.check()
     upload = await read_upload(request)
-    digest, (width, height) = await service.read(request, partial(service.sightline.keep_picture, upload.image))
+    digest, (width, height) = await service.keep(request, partial(service.sightline.keep_picture, upload.image))
     return as_response(PictureOut(picture=digest, width=width, height=height), status=201)
 
 

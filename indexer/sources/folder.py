@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from indexer.originals import stamp
 from indexer.uri import to_uri
 
 CAPTIONS = "captions.jsonl"
+LEADS_OUT = "unreadable: a link out of the folders that may be indexed"
 _FORMAT = 'a line reads {"file": "name relative to the folder", "texts": ["a text", "another"]}'
 
 
@@ -48,26 +49,31 @@ class CaptionRecord:
     texts: tuple[str, ...]
 
 
-def records(folder: Path) -> Iterator[Record]:
+def records(folder: Path, within: Sequence[Path] | None = None) -> Iterator[Record]:
     """Walk a folder and all below it, in the byte order of the paths.
 
     Every regular file counts, whatever its suffix, but for `captions.jsonl` and names that start with a dot: what is no
     picture fails later, with its reason. Links to files are followed, links to folders are not, so that nothing is
-    met twice. Pipes, sockets and devices are passed over unopened.
+    met twice. Pipes, sockets and devices are passed over unopened. `within` names the folders below which links may
+    lead, besides this one; None lets them lead anywhere.
     """
-    return _walk(os.fsencode(_resolved(folder)))
+    root = _resolved(folder)
+    return _walk(os.fsencode(root), None if within is None else _roots(root, within))
 
 
-def captions(folder: Path) -> Iterator[CaptionRecord]:
+def captions(folder: Path, within: Sequence[Path] | None = None) -> Iterator[CaptionRecord]:
     """Read the folder's `captions.jsonl`, if there is one, line by line; raises `BadCaptions`.
 
     Each line stands for itself: a file may come on several lines, and it may not exist. The caller matches by uri.
     Keys other than "file" and "texts" are passed over; texts are stripped, and equal ones of a line collapse.
+    `within` is that of `records`.
     """
     root = _resolved(folder)
     path = root / CAPTIONS
-    if not path.exists():
+    if not os.path.exists(path):
         return
+    if within is not None and _leads_out(os.fsencode(path), _roots(root, within)):
+        raise BadCaptions(path, 0, LEADS_OUT)
     try:
         file = open_file(path)
     except DecodeFailed as error:
@@ -106,17 +112,31 @@ def _resolved(folder: Path) -> Path:
 # --- walking
 
 
-def _walk(root: bytes) -> Iterator[Record]:
+def _walk(root: bytes, within: Sequence[Path] | None) -> Iterator[Record]:
     pending = [root.rstrip(b"/") + b"/"]  # a stack; folders end in a slash, which also sorts them right
     while pending:
         path = pending.pop()
         try:
             if path.endswith(b"/"):
                 pending.extend(_children(path))
+            elif within is not None and _leads_out(path, within):
+                yield FailedRecord(to_uri(path), LEADS_OUT)
             elif (record := _record(path)) is not None:
                 yield record
         except OSError as error:
             yield FailedRecord(to_uri(path.rstrip(b"/") or b"/"), unreadable(error))
+
+
+def _roots(folder: Path, within: Sequence[Path]) -> list[Path]:
+    return [folder, *(root.resolve() for root in within)]
+
+
+def _leads_out(path: bytes, within: Sequence[Path]) -> bool:
+    """Whether an entry is a link that leads out of some folders."""
+    if not os.path.islink(path):
+        return False
+    target = Path(os.path.realpath(os.fsdecode(path)))
+    return not any(target.is_relative_to(root) for root in within)
 
 
 def _children(folder: bytes) -> list[bytes]:

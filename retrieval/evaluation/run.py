@@ -6,7 +6,7 @@ Every query goes through the first stage and the rerank that serve users; there 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -40,6 +40,9 @@ class Direction:
     curve: RecallCurve
     calibration: Fitted | None
 
+
+Asked = tuple[int, list[Judged], list[Judged]]
+"""A query's item id, what the first stage found, and the order after reranking: empty where there is none."""
 
 Record = Callable[[str, int, Sequence[Judged]], None]
 """Told what a query found: the direction, the query's item id, and the page in the last order that was made."""
@@ -82,27 +85,24 @@ def run(
     if not right_images:
         raise NoPairs(images.gallery.name)
 
-    def from_text(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
+    def from_text(some: list[int]) -> Iterator[Asked]:
         embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]
         pages = find(embeddings, images, candidates, pooled=pooled)
-        after = [
-            rerank_images(known[i].text or "", page, known, reranker) if reranker else []
-            for i, page in zip(some, pages, strict=True)
-        ]
-        return {i: (unjudged(page), new) for i, page, new in zip(some, pages, after, strict=True)}
+        for i, page in zip(some, pages, strict=True):
+            yield i, unjudged(page), rerank_images(known[i].text or "", page, known, reranker) if reranker else []
 
-    def from_image(some: list[int]) -> dict[int, tuple[list[Judged], list[Judged]]]:
+    def from_image(some: list[int]) -> Iterator[Asked]:
         # The stored vector is the encoder's own: the gallery's fingerprint says so.
         pages = find(vectors_of(images, np.array(some, dtype=np.int64)), texts, candidates)
         wording = {i: item.text or "" for i, item in known.items()}
-        after: dict[int, list[Judged]] = defaultdict(list)
+        left = dict(zip(some, pages, strict=True))
         if reranker:
-            by_id = dict(zip(some, pages, strict=True))
             for batch, tokens in reranker.tokens.of([known[i] for i in some]):
                 for row, item in enumerate(batch):
-                    one = tokens[row : row + 1]
-                    after[item.id] = rerank_texts(one, by_id[item.id], wording, reranker)
-        return {i: (unjudged(page), after[i]) for i, page in zip(some, pages, strict=True)}
+                    page = left.pop(item.id)
+                    yield item.id, unjudged(page), rerank_texts(tokens[row : row + 1], page, wording, reranker)
+        for i, page in left.items():
+            yield i, unjudged(page), []
 
     return [
         _measure("text->image", from_text, right_images, reranker, queries, seed, advance, record),
@@ -124,7 +124,7 @@ def total_queries(session: Session, gallery_id: int, queries: int | None, *, syn
 
 def _measure(
     name: str,
-    ask: Callable[[list[int]], dict[int, tuple[list[Judged], list[Judged]]]],
+    ask: Callable[[list[int]], Iterator[Asked]],
     right: dict[int, set[int]],
     reranker: Reranker | None,
     queries: int | None,
@@ -140,11 +140,12 @@ def _measure(
     sample = Sample()
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
-        for query, (first, second) in ask(some).items():
+        for query, first, second in ask(some):
             before[query], after[query] = _ids(first), _ids(second)
             record(name, query, second if reranker else first)
             sample.add(second, right[query])
-        advance(len(some))
+            # One by one: whoever watches may want to end this, and a batch that is reranked can take minutes.
+            advance(1)
     qrels = {query: right[query] for query in chosen}
     return Direction(
         name,

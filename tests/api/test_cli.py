@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import COMMANDS, sightline
+from api.cli.shared import Bar
+from api.errors import Stopped
 
 HIT = {"id", "uri", "rank", "itc_similarity", "itc_rank", "itm_logit", "match_probability"}
 Run = Callable[..., Result]
@@ -258,3 +261,25 @@ def test_lookup_ranks_the_lines_of_a_file(run: Run, indexed: Path, tmp_path: Pat
 def test_asking_a_model_that_cannot_answer_says_so(run: Run, indexed: Path) -> None:
     result = run("ask", str(indexed / "a.png"), "what is it")
     assert (result.exit_code, result.stderr) == (2, "sightline: the model hashing has no answerer\n")
+
+
+def test_a_port_that_is_taken_is_named_with_a_way_out(run: Run, indexed: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--port", port, "--no-demo")
+    assert done.exit_code == 2
+    assert f"port {port}, cannot be listened on" in done.stderr
+    assert "--port N" in done.stderr
+
+
+def test_sightline_s_own_files_are_no_pictures_of_a_gallery(run: Run, indexed: Path, home: Path) -> None:
+    for folder in (home, home / "blobs"):
+        folder.mkdir(exist_ok=True)
+        done = run("index", str(folder), "--model", "hashing")
+        assert done.exit_code == 2
+        assert "Sightline's own files" in done.stderr
+
+
+def test_who_cancels_a_commands_job_means_what_ctrl_c_does() -> None:
+    with pytest.raises(KeyboardInterrupt), Bar():
+        raise Stopped

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from api import Sightline
 from api.app import create_app
 from api.doors.demo import QUERIES
 from api.settings import Settings
-from storage import galleries, jobs
+from storage import galleries, items, jobs
 from storage.holders import new_holder
 
 IsProblem = Callable[[Any, int, str | None], bool]
@@ -41,7 +43,7 @@ def test_no_gallery_is_an_empty_list(settings: Settings) -> None:
 def test_a_gallery_says_who_reads_its_pictures(cards: TestClient, client: TestClient) -> None:
     shown = cards.get("/v1/galleries/cards").json()
     assert (shown["matcher"], shown["captioner"], shown["answerer"]) == ("postcards",) * 3
-    assert (shown["items"], shown["candidates"], shown["jobs"]) == (24, 32, [])
+    assert (shown["items"], shown["candidates"], shown["jobs"]) == (24, 128, [])
     assert shown["pairs"] >= 24
     plain = client.get("/v1/galleries/photos").json()
     assert (plain["matcher"], plain["captioner"], plain["answerer"], plain["pairs"]) == (None, None, None, 3)
@@ -68,6 +70,16 @@ def test_examples_are_spread_over_many_texts(sightline: Sightline, photos: Path,
     with TestClient(create_app(settings)) as client:
         examples = client.get("/v1/galleries/photos").json()["examples"]
     assert examples == ["text 00", "text 10", "text 20", "text 30", "text 40", "text 50"]
+
+
+def test_examples_are_taken_from_the_first_texts_of_many(
+    sightline: Sightline, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "FIRST", 12)
+    texts = [f"text {i:02d}" for i in range(60)]
+    (photos / "captions.jsonl").write_text(json.dumps({"file": "a.png", "texts": texts}))
+    sightline.index(photos, gallery="photos", model="hashing")
+    assert sightline.detail("photos").examples == tuple(texts[:12:2])
 
 
 def test_the_demo_asks_for_what_it_shows(cards_home: Path, tmp_path: Path) -> None:

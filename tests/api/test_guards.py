@@ -26,6 +26,7 @@ def client_of(settings: Settings, address: str = OWN, **changes: Any) -> TestCli
         {"origin": "https://evil.example"},
         {"origin": "http://localhost:3000"},
         {"origin": "null"},
+        {"origin": "http://[x"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "cross-site", "origin": OWN},

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Semaphore
+from threading import Event, Semaphore
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select, update
 
-from api import Sightline
+from api import Sightline, deps
 from api.app import create_app
 from api.deps import Service
 from api.doors import watching
 from api.doors.jobs import MOST_WAITING
+from api.doors.watching import Watch
+from api.errors import Stopped
 from api.settings import Settings
 from api.wiring import Wiring
 from indexer.uri import to_uri
+from retrieval.models import hub
 from retrieval.models.checkpoints import Checkpoint
 from retrieval.models.hashing import HashingEncoder
 from retrieval.models.roles import Encoder
 from retrieval.types import Float32
 from storage import galleries, jobs
 from storage.holders import new_holder
+from storage.jobs import Job
+from storage.tables import GalleryTable, JobTable
 
 IsProblem = Callable[[Any, int, str | None], bool]
 Paint = Callable[..., Path]
 SECONDS = 60
+DEAD = f"{socket.gethostname()[:64]}:{1 << 30}:1:abcd"
+"""No process has this number."""
 BATCH = 32
 """Pictures that the hashing encoder is given at a time."""
 
@@ -132,6 +141,29 @@ def wait(client: TestClient, job_id: int, until: Callable[[dict[str, Any]], bool
         sleep(0.02)
 
 
+@contextmanager
+def held(settings: Settings) -> Iterator[tuple[TestClient, Event]]:
+    """Run a service whose job is one step that does not end before the service has; the event says that it began."""
+    app = create_app(settings)
+    began, may_end = Event(), Event()
+
+    def do(_job: Job, _watch: Watch) -> None:
+        began.set()
+        assert may_end.wait(SECONDS)
+
+    app.state.service.sightline.do = do
+    try:
+        with TestClient(app) as client:
+            yield client, began
+    finally:
+        may_end.set()
+
+
+def deaths(sightline: Sightline, job_id: int) -> int | None:
+    with sightline.wiring.database.reading() as session:
+        return session.scalar(select(JobTable.deaths).where(JobTable.id == job_id))
+
+
 def ended(client: TestClient, job_id: int) -> dict[str, Any]:
     return wait(client, job_id, lambda job: job["state"] not in ("waiting", "running"))
 
@@ -226,10 +258,43 @@ def test_jobs_that_wait_for_a_deleted_gallery_are_stopped(
         waiting = ask(gated.client)["id"]
         assert gated.client.delete("/v1/galleries/photos").status_code == 204
         assert gated.client.get(f"/v1/jobs/{waiting}").json()["state"] == "stopped"
-        assert gated.client.delete("/v1/galleries/many").status_code in (404, 409)
+        assert gated.client.delete("/v1/galleries/many").status_code == 409
         gated.step(9)
         assert ended(gated.client, at_work)["state"] == "done"
         assert [one["name"] for one in gated.client.get("/v1/galleries").json()] == ["many"]
+
+
+def test_a_deleted_gallery_does_not_come_back(service: TestClient, photos: Path, sightline: Sightline) -> None:
+    ended(service, ask(service, folder=str(photos))["id"])
+    with sightline.wiring.database.writing() as session:
+        orphan = jobs.enqueue(session, "index", "gone", {"kind": "index", "gallery": "gone", "folder": str(photos)})
+        galleries.create(session, "gone")
+        assert jobs.claim(session, DEAD) is not None
+    sightline.remove("gone")
+    assert (sightline.job(orphan.id).state, sightline.job(orphan.id).finished_at is None) == ("stopped", False)
+    ended(service, ask(service)["id"])  # the worker has looked for jobs since
+    assert [one["name"] for one in service.get("/v1/galleries").json()] == ["photos"]
+
+
+def test_a_job_that_does_not_end_in_time_is_put_back(
+    settings: Settings, photos: Path, sightline: Sightline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deps, "CLOSING_SECONDS", 0.05)
+    with held(settings) as (client, began):
+        job_id = ask(client, folder=str(photos))["id"]
+        assert began.wait(SECONDS)
+    assert sightline.job(job_id).state == "waiting"
+    assert deaths(sightline, job_id) == 0
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_a_job(settings: Settings, photos: Path, sightline: Sightline) -> None:
+    with held(settings) as (client, began):
+        job_id = ask(client, folder=str(photos))["id"]
+        assert began.wait(SECONDS)
+        client.app.state.service.is_in_a_hurry = lambda: True  # type: ignore[attr-defined]
+        began_to_end = monotonic()
+    assert monotonic() - began_to_end < deps.CLOSING_SECONDS
+    assert sightline.job(job_id).state == "waiting"
 
 
 def test_a_gallery_is_brought_up_to_date_without_naming_its_folder(service: TestClient, photos: Path) -> None:
@@ -280,7 +345,7 @@ def test_a_command_line_can_be_cancelled(service: TestClient, photos: Path, sigh
         def advance(self, count: int) -> None:
             pass
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="cancelled"):
         sightline.index(photos, gallery="photos", model="hashing", progress=Cancelling())
     (job,) = service.get("/v1/jobs").json()
     assert job["state"] == "stopped"
@@ -318,6 +383,22 @@ def test_an_evaluation_is_a_job(service: TestClient, gallery: str) -> None:
     assert (job["state"], job["stage"], job["report"]) == ("done", "queries", {"evaluation": 1})
 
 
+def test_an_evaluation_can_be_ended_after_every_query(sightline: Sightline, gallery: str) -> None:
+    class Steps:
+        def __init__(self) -> None:
+            self.total, self.steps = 0, list[int]()
+
+        def begin(self, what: str, total: int) -> None:
+            self.total += total if what == "queries" else 0
+
+        def advance(self, count: int) -> None:
+            self.steps.append(count)
+
+    watched = Steps()
+    sightline.evaluate(gallery, progress=watched)
+    assert (watched.total, watched.steps) == (6, [1] * 6)
+
+
 REFUSED: list[tuple[Any, str]] = [
     ({"kind": "index"}, "gallery"),
     ({"gallery": "x"}, "kind"),
@@ -331,6 +412,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"kind": "index", "gallery": "x", "folder": "/etc/passwd"}, "folder"),
     ({"kind": "index", "gallery": "x", "folder": "/a\0b"}, "folder"),
     ({"kind": "index", "gallery": "x", "folder": "~nobody-of-that-name"}, "folder"),
+    ({"kind": "index", "gallery": "x", "folder": "/" + "a" * 300}, "folder"),
     ({"kind": "index", "gallery": "x"}, "folder"),
     ({"kind": "index", "gallery": "x", "folder": "/", "model": "/etc"}, "model"),
     ({"kind": "index", "gallery": "x", "folder": "/", "model": "no-such-model"}, "model"),
@@ -352,14 +434,17 @@ def test_what_cannot_be_done_is_refused_at_once(service: TestClient, gallery: st
 def test_what_a_gallery_cannot_do_is_refused_at_once(
     service: TestClient, sightline: Sightline, gallery: str, photos: Path, problem: IsProblem
 ) -> None:
-    assert problem(service.post("/v1/jobs", json={"kind": "calibrate", "gallery": gallery}), 409, "name")
+    assert problem(service.post("/v1/jobs", json={"kind": "calibrate", "gallery": gallery}), 409, "gallery")
     other = {"kind": "index", "gallery": gallery, "folder": str(photos), "model": "postcards"}
-    assert problem(service.post("/v1/jobs", json=other), 409, "name")
+    assert problem(service.post("/v1/jobs", json=other), 409, "model")
     around = {"kind": "index", "gallery": gallery, "folder": str(photos.parent)}
     assert problem(service.post("/v1/jobs", json=around), 422, "folder")
     (photos / "captions.jsonl").unlink()
     sightline.index(photos, gallery=gallery)
-    assert problem(service.post("/v1/jobs", json={"kind": "evaluate", "gallery": gallery}), 409, "name")
+    assert problem(service.post("/v1/jobs", json={"kind": "evaluate", "gallery": gallery}), 409, "gallery")
+    sightline.index(photos, gallery="plain")
+    for kind in ("calibrate", "evaluate"):
+        assert problem(service.post("/v1/jobs", json={"kind": kind, "gallery": "plain"}), 409, "gallery")
 
 
 def test_a_job_that_has_not_ended_cannot_be_continued(service: TestClient, photos: Path, problem: IsProblem) -> None:
@@ -393,8 +478,97 @@ def test_too_many_waiting_jobs_are_refused(gate: Gate, many: Path, problem: IsPr
         with sightline.wiring.database.writing() as session:
             waiting = [jobs.enqueue(session, "index", "photos", {"number": i}).id for i in range(MOST_WAITING)]
         assert problem(gated.client.post("/v1/jobs", json={"kind": "index", "gallery": "photos"}), 429, None)
+        stopped = sightline.cancel_job(waiting.pop()).id
+        with sightline.wiring.database.writing() as session:
+            waiting.append(jobs.enqueue(session, "index", "photos", {"number": MOST_WAITING}).id)
+        assert problem(gated.client.post(f"/v1/jobs/{stopped}/continue"), 429, None)
         for job_id in waiting:
             sightline.cancel_job(job_id)
+
+
+# --- no job downloads a model
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A service that may ask the network; the addresses that it asked for, which should be none."""
+    asked: list[str] = []
+
+    def noted(*arguments: Any, **_: Any) -> Any:
+        asked.append(str(arguments))
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
+    for name in ("snapshot_download", "hf_hub_download"):
+        monkeypatch.setattr(hub.huggingface_hub, name, noted)
+    yield asked
+    assert asked == []
+
+
+def refused_at_once_and_when_done(
+    settings: Settings, body: dict[str, Any], field: str, problem: IsProblem, words: str
+) -> None:
+    """A request is refused, and so is the job of it that somebody let wait while the weights were here."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/jobs", json=body)
+        assert problem(answer, 409, field), answer.text
+        assert words in answer.json()["detail"]
+        with client.app.state.service.sightline.wiring.database.writing() as session:  # type: ignore[attr-defined]
+            job = jobs.enqueue(session, body["kind"], body["gallery"], body)
+        found = ended(client, job.id)
+    assert (found["state"], words in found["error"]) == ("failed", True), found
+
+
+def test_indexing_with_the_services_model_downloads_nothing(
+    home: Path, photos: Path, problem: IsProblem, elsewhere: list[str]
+) -> None:
+    for model in ("blip-itm-large-coco", "somebody/some-model"):
+        settings = Settings(model=model, offline=False)
+        body = {"kind": "index", "gallery": "photos", "folder": str(photos), "model": None}
+        words = f"`sightline index FOLDER --model {model}`"
+        refused_at_once_and_when_done(settings, body, "model", problem, words)
+
+
+@pytest.mark.parametrize("kind", ["index", "evaluate", "calibrate"])
+def test_a_gallery_whose_weights_are_gone_downloads_nothing(
+    home: Path, gallery: str, sightline: Sightline, problem: IsProblem, elsewhere: list[str], kind: str
+) -> None:
+    settings = Settings(offline=False)
+    rename_model(sightline, gallery, "blip-itm-base-coco")
+    asked = {
+        "evaluate": {"candidates": None, "queries": None, "seed": 0, "rerank": True},
+        "index": {"folder": None, "model": None},
+    }
+    body = {"kind": kind, "gallery": gallery, **asked.get(kind, {})}
+    field = "model" if kind == "index" else "gallery"
+    refused_at_once_and_when_done(settings, body, field, problem, f"`sightline {kind} ")
+    with TestClient(create_app(settings)) as client:
+        shown = client.get(f"/v1/galleries/{gallery}").json()
+    assert (shown["matcher"], shown["captioner"], shown["answerer"]) == (None, None, None)
+
+
+def test_a_calibration_by_captions_needs_a_captioner_that_is_here(
+    home: Path,
+    tmp_path: Path,
+    paint: Paint,
+    sightline: Sightline,
+    problem: IsProblem,
+    elsewhere: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paint(tmp_path / "one" / "a.png")
+    sightline.index(tmp_path / "one", gallery="one", model="postcards")
+    is_cached = hub.is_cached
+    monkeypatch.setattr(hub, "is_cached", lambda one, role: role != "captioner" and is_cached(one, role))
+    body = {"kind": "calibrate", "gallery": "one"}
+    refused_at_once_and_when_done(Settings(offline=False), body, "gallery", problem, "`sightline calibrate one`")
+    assert (sightline.detail("one").captioner, sightline.detail("one").matcher) == (None, "postcards")
+
+
+def rename_model(sightline: Sightline, gallery: str, model: str) -> None:
+    """Let a gallery be one of a model whose weights were here once."""
+    with sightline.wiring.database.writing() as session:
+        session.execute(update(GalleryTable).where(GalleryTable.name == gallery).values(model=model))
 
 
 # --- which folders may be named
@@ -424,6 +598,32 @@ def test_only_folders_below_those_that_are_set_may_be_named(
             answer = client.post("/v1/jobs", json={"kind": "index", "gallery": "x", "folder": str(folder)})
             assert problem(answer, 403, "folder")
         assert ended(client, ask(client, folder=str(photos))["id"])["state"] == "done"
+
+
+def test_files_that_are_links_out_of_those_folders_are_not_shown(
+    home: Path, photos: Path, tmp_path: Path, paint: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = paint(tmp_path / "private" / "secret.png", (1, 2, 3))
+    (photos / "link.png").symlink_to(private)
+    (photos / "own.png").symlink_to(photos / "a.png")
+    monkeypatch.setenv("SIGHTLINE_FOLDERS", str(tmp_path / "photos"))
+    monkeypatch.setenv("SIGHTLINE_MODEL", "hashing")
+    with TestClient(create_app(Settings())) as client:
+        report = ended(client, ask(client, folder=str(photos))["id"])["report"]
+        assert (report["added"], report["failed"]) == (6, 1)
+        (failed,) = client.get("/v1/galleries/photos/failed").json()
+        assert failed == {
+            "uri": str(photos / "link.png"),
+            "reason": "unreadable: a link out of the folders that may be indexed",
+        }
+        (photos / "captions.jsonl").symlink_to(private)
+        job = ended(client, ask(client, folder=str(photos))["id"])
+        assert (job["state"], "a link out of" in job["error"]) == ("failed", True)
+
+
+def test_links_may_lead_anywhere_where_no_folders_are_set(service: TestClient, photos: Path, paint: Paint) -> None:
+    (photos / "link.png").symlink_to(paint(photos.parent / "elsewhere" / "z.png", (1, 2, 3)))
+    assert ended(service, ask(service, folder=str(photos))["id"])["report"]["added"] == 6
 
 
 def test_a_job_is_held_to_the_folders_that_are_set_when_it_runs(

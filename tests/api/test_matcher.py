@@ -206,7 +206,7 @@ def test_a_gallery_without_a_model_has_no_candidates_for_a_matcher(sightline: Si
 def test_the_usual_depth_is_the_matcher_s(library: Sightline) -> None:
     wiring, gallery = library.wiring, library.gallery("own")
     large = replace(gallery, model="blip-itm-base-coco")
-    assert (wiring.depth(gallery), wiring.depth(large, "postcards")) == (32, 32)
+    assert (wiring.depth(gallery), wiring.depth(large, "postcards")) == (128, 128)
     assert wiring.depth(gallery, "blip-itm-base-coco") == wiring.depth(large) != 32
 
 

@@ -201,3 +201,16 @@ def test_a_gallery_of_other_weights_is_409(
         connection.commit()
         for rerank in ("true", "false"):
             assert problem(client.get(f"{SEARCH}?text=x&rerank={rerank}"), 409, "name")
+
+
+@pytest.mark.parametrize("path", ["/v1/galleries/photos/search", "/v1/galleries/photos/search/events"])
+def test_a_misspelt_parameter_is_refused_with_those_that_there_are(
+    client: TestClient, problem: IsProblem, path: str
+) -> None:
+    answer = client.get(path, params={"text": "red", "min-match": 0.5})
+    assert problem(answer, 422, "min-match")
+    assert "min_match" in answer.json()["detail"]
+
+
+def test_a_parameter_of_an_address_that_takes_none_does_no_harm(client: TestClient) -> None:
+    assert client.get("/v1/items/1/thumbnail", params={"v": 2}).status_code == 200

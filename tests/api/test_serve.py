@@ -19,18 +19,18 @@ import httpx
 import pytest
 
 from api import Sightline
+from api.deps import CLOSING_SECONDS
 from api.doors.demo import FIRST_SCENES
 from api.schemas import PageOut
 from api.settings import Settings
 
-COMMAND = (sys.executable, "-c", "from api.cli import main; main()", "serve", "--port", "0")
 REQUESTS = 4000
 FILES = 2500
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = (*COMMAND, *options)
+def serving(*options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = (sys.executable, "-c", f"{before}\nfrom api.cli import main; main()", "serve", "--port", "0", *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -99,6 +99,23 @@ def test_ctrl_c_puts_the_job_in_hand_back(
     (job,) = library.jobs()
     library.close()
     assert (job.state, job.report["added"] > 0) == ("waiting", True)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_job(home: Path, photos: Path) -> None:
+    endless = "import time; from api import Sightline; Sightline.do = lambda *_: time.sleep(600)"
+    with serving("--no-demo", before=endless) as (process, address):
+        transport = httpx.HTTPTransport(retries=50)
+        with httpx.Client(base_url=address, transport=transport) as client:
+            client.post("/v1/jobs", json={"kind": "index", "gallery": "photos", "folder": str(photos)})
+            watch(client, lambda job: job["state"] == "running")
+        process.send_signal(signal.SIGINT)
+        sleep(0.5)  # two signals at once are one
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=CLOSING_SECONDS / 2)
+    assert "Traceback" not in complaints
+    library = Sightline(settings=Settings())
+    assert [job.state for job in library.jobs()] == ["waiting"]
+    library.close()
 
 
 def test_an_empty_home_opens_on_a_ready_gallery(home: Path) -> None:

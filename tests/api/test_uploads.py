@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -142,11 +143,43 @@ def test_pictures_of_a_gallery_that_was_never_made_can_be_deleted(client: TestCl
     assert list((home / "uploads").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["Holiday", "a b", "..%2Fx", "x" * 65])
+@pytest.mark.parametrize("name", ["Holiday", "a b", "..", "x" * 65, "%00"])
 def test_a_gallery_has_a_name_that_can_be(client: TestClient, problem: IsProblem, name: str) -> None:
-    answer = client.post(f"/v1/galleries/{name}/pictures", files={"image": ("a.png", picture())})
-    assert answer.status_code in (404, 422)
-    assert answer.headers["content-type"] == "application/problem+json"
+    address = f"/v1/galleries/{name.replace('..', '%2e%2e')}/pictures"
+    assert problem(client.post(address, files={"image": ("a.png", picture())}), 422, "name")
+
+
+def test_all_uploads_together_have_a_bound(home: Path, problem: IsProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_UPLOADS_BYTES", str(len(picture())))
+    with TestClient(create_app(Settings(model="hashing"))) as client:
+        send(client, ("a.png", picture()))
+        answer = client.post(UPLOAD, files={"image": ("b.png", picture())})
+        assert problem(answer, 507, None)
+        assert "SIGHTLINE_UPLOADS_BYTES" in answer.json()["detail"]
+
+
+def test_nothing_is_read_where_there_is_no_room_for_it(client: TestClient, problem: IsProblem) -> None:
+    client.app.state.service.uploads.limit = 0  # type: ignore[attr-defined]
+    for address in (UPLOAD, "/v1/pictures"):
+        assert problem(client.post(address, content=b"no form of pictures"), 429, None)
+
+
+def test_a_full_disk_is_said(client: TestClient, problem: IsProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for address in (UPLOAD, "/v1/pictures"):
+        assert problem(client.post(address, files={"image": ("a.png", picture())}), 507, None)
+
+
+def test_what_a_killed_deletion_left_is_swept_up(home: Path) -> None:
+    left = home / "uploads" / f".{'0' * 32}" / "beach"
+    left.mkdir(parents=True)
+    with TestClient(create_app(Settings(model="hashing"))) as client:
+        send(client, ("a.png", picture()))
+        index(client)  # by the worker, which sweeps first
+    assert [path.name for path in (home / "uploads").iterdir()] == ["holiday"]
 
 
 def test_a_body_that_is_no_form_of_pictures_is_refused(client: TestClient, problem: IsProblem) -> None:

@@ -59,7 +59,7 @@ def test_without_reranking_the_order_is_by_similarity(library: Sightline) -> Non
 
 
 def test_a_hit_s_scores_do_not_depend_on_the_page_around_it(library: Sightline) -> None:
-    wide = {hit.id: hit for hit in library.search("postcards", "a red car", k=32)}
+    wide = {hit.id: hit for hit in library.search("postcards", "a red car", k=60)}
     for hit in library.search("postcards", "a red car", k=3, candidates=7):
         assert hit.itc_similarity == wide[hit.id].itc_similarity
         assert hit.itm_logit == pytest.approx(wide[hit.id].itm_logit, abs=1e-5)

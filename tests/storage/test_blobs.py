@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -40,3 +41,11 @@ def test_a_blob_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no picture"):
         Blobs(tmp_path).get_or_make("abc.jpg", fail)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_blob_that_cannot_be_kept_is_given_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert Blobs(tmp_path).get_or_make("abc", lambda: b"made") == b"made"

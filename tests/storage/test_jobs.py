@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from storage import galleries, jobs
-from storage.db import Database
+from storage.db import Database, Session
 from storage.errors import JobLost, JobNotFound, NotContinued
 from storage.holders import new_holder
 from storage.jobs import Job
@@ -26,6 +26,10 @@ def asked(database: Database, gallery: str = "photos", kind: str = "index", **mo
         return jobs.enqueue(session, kind, gallery, {"kind": kind, "gallery": gallery, **more}).id
 
 
+def asked_in(session: Session, gallery: str) -> int:
+    return jobs.enqueue(session, "index", gallery, {"gallery": gallery}).id
+
+
 def claimed(database: Database, holder: str = MINE) -> Job | None:
     with database.writing() as session:
         return jobs.claim(session, holder)
@@ -38,7 +42,7 @@ def requeued(database: Database) -> int:
 
 def noted(database: Database, job_id: int, done: int, holder: str = MINE) -> None:
     with database.writing() as session:
-        jobs.note(session, job_id, holder, stage="pictures", done=done, total=10, report={"found": 10})
+        jobs.note(session, job_id, holder, stage="pictures", done=done, total=10, report={"found": 10, "added": done})
 
 
 def read(database: Database, job_id: int) -> Job:
@@ -91,7 +95,7 @@ def test_progress_gives_a_rate_and_the_time_left(database: Database) -> None:
     change(database, job_id, stage_started_at=began)
     noted(database, job_id, 4)
     job = read(database, job_id)
-    assert (job.stage, job.done, job.total, job.report) == ("pictures", 4, 10, {"found": 10})
+    assert (job.stage, job.done, job.total, job.report) == ("pictures", 4, 10, {"found": 10, "added": 4})
     assert job.rate == pytest.approx(2, rel=0.5)
     assert job.seconds_left == pytest.approx(6 / (job.rate or 0))
 
@@ -177,6 +181,81 @@ def test_a_job_that_gets_on_may_be_killed_as_often_as_it_likes(database: Databas
         noted(database, job_id, step + 1, DEAD)
         requeued(database)
     assert read(database, job_id).state == jobs.WAITING
+
+
+@pytest.mark.parametrize(
+    ("stage", "report"),
+    [
+        ("postcards", {}),
+        ("captions", {}),
+        ("queries", {"added": 200}),  # the demo's pictures, which are there whatever the calibration does
+        ("pictures", {"found": 10, "failed": 5}),  # files that are tried in every run
+    ],
+)
+def test_what_begins_again_with_every_process_is_no_progress(
+    database: Database, stage: str, report: dict[str, int]
+) -> None:
+    job_id = asked(database, kind="demo")
+    for _ in range(jobs.MOST_DEATHS):
+        assert claimed(database, DEAD)
+        with database.writing() as session:
+            jobs.note(session, job_id, DEAD, stage=stage, done=5, total=10, report=report)
+        requeued(database)
+    assert read(database, job_id).state == jobs.FAILED
+
+
+def test_texts_that_are_stored_are_progress(database: Database) -> None:
+    job_id = asked(database)
+    for step in range(jobs.MOST_DEATHS):
+        assert claimed(database, DEAD)
+        with database.writing() as session:
+            jobs.note(session, job_id, DEAD, stage="texts", done=step + 1, total=10, report={"added": 0})
+        requeued(database)
+    assert read(database, job_id).state == jobs.WAITING
+
+
+def test_a_job_that_is_handed_back_waits_and_one_that_was_cancelled_has_ended(database: Database) -> None:
+    kept, cancelled = asked(database, "a"), asked(database, "b")
+    claimed(database)
+    claimed(database)
+    with database.writing() as session:
+        jobs.cancel(session, cancelled)
+        for job_id in (kept, cancelled):
+            jobs.hand_back(session, job_id, MINE)
+    assert (read(database, kept).state, read(database, kept).finished_at) == (jobs.WAITING, None)
+    assert read(database, cancelled).state == jobs.STOPPED
+    assert read(database, cancelled).finished_at is not None
+
+
+def test_only_the_newest_jobs_that_have_ended_are_remembered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MOST_ENDED", 2)
+    waiting = asked(database, "waits")
+    for name in "abcd":
+        with database.writing() as session:
+            jobs.cancel(session, asked_in(session, name))
+    last = asked(database, "last")
+    with database.reading() as session:
+        listed = jobs.listing(session, limit=9)
+    assert [(job.gallery, job.state) for job in listed] == [
+        ("last", jobs.WAITING),
+        ("d", jobs.STOPPED),
+        ("c", jobs.STOPPED),
+        ("waits", jobs.WAITING),
+    ]
+    assert (listed[0].id, listed[-1].id) == (last, waiting)
+
+
+@pytest.mark.parametrize("name", ["", "\0", "A", "../x", "x" * 300])
+def test_a_gallery_of_no_name_has_no_jobs(database: Database, name: str) -> None:
+    asked(database, "photos")
+    with database.writing() as session:
+        assert jobs.listing(session, gallery=name, limit=9) == []
+        assert jobs.running(session, name) is None
+        jobs.stop_waiting(session, name)
+        assert not galleries.exists(session, name)
+    assert claimed(database) is not None
 
 
 def test_a_killed_job_that_was_to_be_cancelled_is_stopped(database: Database) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import QueryPictureGone
+from storage.errors import DiskFull, QueryPictureGone
 from storage.sent import SentPictures
 
 
@@ -51,3 +51,12 @@ def test_a_picture_larger_than_all_room_is_kept_until_the_next(tmp_path: Path) -
     sent = kept(tmp_path, most_bytes=3)
     large = sent.keep(b"large")
     assert sent.open(large) == b"large"
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no space left"):
+        kept(tmp_path).keep(b"picture")

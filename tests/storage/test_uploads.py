@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from storage.errors import BadGalleryName, DiskFull, UploadRefused
+from storage.errors import BadGalleryName, DiskFull, UploadRefused, UploadsFull
 from storage.uploads import Uploads
 
 
 @pytest.fixture
 def uploads(tmp_path: Path) -> Uploads:
-    return Uploads(tmp_path / "uploads")
+    return Uploads(tmp_path / "uploads", most_bytes=10_000)
 
 
 def there(folder: Path) -> dict[str, bytes]:
@@ -96,10 +98,70 @@ def test_a_link_does_not_lead_out(uploads: Uploads, tmp_path: Path) -> None:
 def test_removing_takes_one_gallery_only(uploads: Uploads) -> None:
     for gallery in ("a", "b"):
         uploads.keep(gallery, "x/y", b"x")
-    uploads.remove("a")
-    uploads.remove("never")
+    with uploads.removing() as set_aside:
+        set_aside("a")
+        set_aside("never")
+        assert not uploads.is_any("a")
     assert there(uploads.folder("a").parent) == {"b/x/y": b"x"}
     assert not uploads.is_any("a")
+
+
+def test_what_is_not_removed_after_all_is_put_back(uploads: Uploads) -> None:
+    uploads.keep("a", "x", b"x")
+    with suppress(ZeroDivisionError), uploads.removing() as set_aside:
+        set_aside("a")
+        raise ZeroDivisionError
+    assert there(uploads.folder("a").parent) == {"a/x": b"x"}
+
+
+def test_a_later_gallery_does_not_inherit_what_a_killed_deletion_left(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads.keep("a", "old", b"x")
+    with monkeypatch.context() as killed, uploads.removing() as set_aside:
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        set_aside("a")
+    uploads.keep("a", "new", b"y")
+    assert [path.name for path in uploads.folder("a").iterdir()] == ["new"]
+    uploads.sweep()
+    assert there(uploads.folder("a").parent) == {"a/new": b"y"}
+
+
+def test_sweeping_before_anything_was_sent_does_nothing(uploads: Uploads, tmp_path: Path) -> None:
+    uploads.sweep()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_uploads_together_have_a_bound(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, most_bytes=10)
+    uploads.keep("a", "x", b"1234")
+    uploads.keep("b", "y", b"1234")
+    with pytest.raises(UploadsFull, match="SIGHTLINE_UPLOADS_BYTES"):
+        uploads.keep("b", "z", b"1234")
+    uploads.keep("b", "y", b"123456")  # in place of four bytes
+    with uploads.removing() as set_aside:
+        set_aside("a")
+    uploads.keep("b", "z", b"1234")
+    assert there(tmp_path) == {"b/y": b"123456", "b/z": b"1234"}
+
+
+def test_what_another_process_deleted_makes_room(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, most_bytes=4)
+    uploads.keep("a", "x", b"1234")
+    (tmp_path / "a" / "x").unlink()
+    uploads.keep("a", "y", b"1234")
+
+
+@pytest.mark.parametrize(("number", "reason"), [(2, "deleted"), (13, "permission denied")])
+def test_a_file_that_cannot_be_written_is_refused_with_a_reason(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(UploadRefused, match=reason):
+        uploads.keep("photos", "a.jpg", b"x")
 
 
 def test_a_full_disk_is_said(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ const VERBS = {
 const DEMO_STAGES = {
   postcards: "Drawing the postcards of",
   pictures: "Indexing the postcards of",
-  texts: "Calibrating",
+  texts: "Indexing",
   queries: "Calibrating",
 };
 /** Jobs that bring pictures into a gallery. */

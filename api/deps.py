@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from api.doors.ranking import MOST_CANDIDATES, MOST_HITS, MOST_POOLED, Ranking
 from api.errors import DOMAIN, Closing, UsageError
-from api.library import Sightline
+from api.hosted import Hosted
 from api.queues import Queue, call_each
 from api.results import Page
 from api.settings import Settings
@@ -67,7 +67,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sightline = Sightline(settings=settings, say=log.warning)
+        self.sightline = Hosted(settings=settings, say=log.warning)
         self.searches: Queue[TextQuery, Page] = Queue(
             "search", self._answer_batch, limit=settings.search_queue, most=BATCH
         )

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from api.doors.watching import DEFECT, Paused, Watch
 from api.errors import DOMAIN, Stopped
-from api.library import Sightline
+from api.hosted import Hosted
 from storage import jobs
 from storage.errors import GalleryBusy, JobLost, LeaseLost
 from storage.holders import new_holder
@@ -23,7 +23,7 @@ log = logging.getLogger("sightline")
 class Worker:
     """Does the jobs of a database until it is closed; a job that is not done by then goes on in the next process."""
 
-    def __init__(self, sightline: Sightline) -> None:
+    def __init__(self, sightline: Hosted) -> None:
         self._sightline = sightline
         self._holder = new_holder()
         self._closing, self._wanted = False, Event()

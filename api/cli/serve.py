@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from api.library import Sightline
+    from api.hosted import Hosted
 
 LEVELS = ("critical", "error", "warning", "info", "debug")
 SHUTDOWN_SECONDS = 10
@@ -90,7 +90,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError("port", sentence) from error
 
 
-def begin_demo(sightline: Sightline) -> None:
+def begin_demo(sightline: Hosted) -> None:
     """Let the demo's gallery be made on a home where nothing was ever done; a database may also come up later."""
     from api.errors import DOMAIN
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from api import Sightline
 from api.app import create_app
 from api.doors.demo import QUERIES
+from api.hosted import Hosted
 from api.settings import Settings
 from storage import galleries, items, jobs
 from storage.holders import new_holder
@@ -84,7 +85,7 @@ def test_examples_are_taken_from_the_first_texts_of_many(
 
 def test_the_demo_asks_for_what_it_shows(cards_home: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "demo-home", offline=True)
-    library = Sightline(settings=settings)
+    library = Hosted(settings=settings)
     library.index(cards_home.parent / "cards", gallery="demo", model="postcards")
     assert library.detail("demo").examples == QUERIES
     library.close()

@@ -21,6 +21,7 @@ import pytest
 from api import Sightline
 from api.deps import CLOSING_SECONDS
 from api.doors.demo import FIRST_SCENES
+from api.hosted import Hosted
 from api.schemas import PageOut
 from api.settings import Settings
 
@@ -95,14 +96,14 @@ def test_ctrl_c_puts_the_job_in_hand_back(
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=60)
     assert "Traceback" not in complaints
-    library = Sightline(settings=Settings())
+    library = Hosted(settings=Settings())
     (job,) = library.jobs()
     library.close()
     assert (job.state, job.report["added"] > 0) == ("waiting", True)
 
 
 def test_a_second_ctrl_c_does_not_wait_for_a_job(home: Path, photos: Path) -> None:
-    endless = "import time; from api import Sightline; Sightline.do = lambda *_: time.sleep(600)"
+    endless = "import time; from api.hosted import Hosted; Hosted.do = lambda *_: time.sleep(600)"
     with serving("--no-demo", before=endless) as (process, address):
         transport = httpx.HTTPTransport(retries=50)
         with httpx.Client(base_url=address, transport=transport) as client:
@@ -113,7 +114,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_job(home: Path, photos: Path) -> No
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=CLOSING_SECONDS / 2)
     assert "Traceback" not in complaints
-    library = Sightline(settings=Settings())
+    library = Hosted(settings=Settings())
     assert [job.state for job in library.jobs()] == ["waiting"]
     library.close()
 

@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 
 from api import Sightline
 from api.app import create_app
+from api.hosted import Hosted
 from api.settings import Settings
 from retrieval.training.world.galleries import write_gallery
 from storage import galleries, items, jobs, schema
@@ -48,7 +49,7 @@ def library(url: str, tmp_path: Path) -> Iterator[Sightline]:
         for summary in galleries.summaries(session):
             galleries.remove(session, galleries.by_name(session, summary.name).id)
     database.close()
-    opened = Sightline(settings=Settings(home=tmp_path / "home", database_url=url, offline=True))
+    opened = Hosted(settings=Settings(home=tmp_path / "home", database_url=url, offline=True))
     yield opened
     opened.close()
 

@@ -15,7 +15,7 @@ from retrieval.training.world.vocabulary import Words, vocabulary, words
 
 BUNDLED = Path(retrieval.models.__file__).parent / "bundled"
 FOLDER = BUNDLED / "postcards"
-SETS = {"postcards": 100, "postcards-blip2": 50, "postcards-albef": 50}
+SETS = {"postcards": 60, "postcards-blip2": 50, "postcards-albef": 50}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_no_picture_shows_is_believed_less(quality: Quality) -> None:
 
 
 def test_the_card_s_numbers_are_those_of_the_shipped_weights(quality: Quality, card: Quality) -> None:
-    # A fifth of the quadruplets or a tenth: a share near 0.9 moves by about 0.015 or 0.02 from sample to sample.
+    # About a tenth of the quadruplets: a share near 0.9 moves by about 0.02 from sample to sample.
     for row in ("itc_recall_at_10", "itm_recall_at_1", "twin_choice", "captions_true", "answers_right", "auroc"):
         if getattr(card, row) is not None:
             assert getattr(quality, row) == pytest.approx(getattr(card, row), abs=0.05)

@@ -22,10 +22,9 @@ demo: install ## index the bundled pictures and search them
 serve: install ## start the service on this machine
 	@$(BIN)/sightline serve
 
-# Three workers also on two cores: they wait for browsers, servers and other processes.
 test: lint ## lint, types, import rules, then the tests without stress and gpu
 	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not stress and not gpu and not weights"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not stress and not gpu and not weights"
 
 stress: install ## kill loops and load
 	@echo "== pytest, stress"

@@ -216,6 +216,7 @@ def test_the_same_command_again_tells_the_same(run: Run, shapes: Path, tmp_path:
     assert "seed 1 there, 5 here" in other.stderr
 
 
+@pytest.mark.stress
 def test_two_processes_have_the_losses_of_one_with_the_joined_batch(
     run: Run, shapes: Path, home: Path, tmp_path: Path
 ) -> None:

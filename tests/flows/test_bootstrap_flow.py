@@ -263,6 +263,7 @@ library.bootstrap("cards", write=True, progress=Dying())
 """
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(("stage", "left"), [("pictures", 8), ("texts", 0)])
 def test_a_run_goes_on_where_a_killed_one_stopped(tmp_path: Path, opened: Open, stage: str, left: int) -> None:
     drawn(tmp_path / "cards", 40)  # a batch holds 32 pictures

@@ -23,7 +23,11 @@ def models() -> Models:
     return open_models(FOLDER)
 
 
-@pytest.fixture(scope="module", params=SETS)
+# The siblings stand on the same tower and are measured with what takes longer.
+LATER = [pytest.param(name, marks=pytest.mark.stress) for name in SETS if name != "postcards"]
+
+
+@pytest.fixture(scope="module", params=["postcards", *LATER])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -183,6 +183,7 @@ finetune(Run(recipe, start, some_examples("match"), Path({out!r}), CPU, None, Sl
 """
 
 
+@pytest.mark.stress
 def test_a_training_killed_at_any_moment_goes_on_with_the_same_losses(
     folders: dict[Task, Path], make_run: MakeRun, tmp_path: Path
 ) -> None:

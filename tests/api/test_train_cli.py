@@ -79,6 +79,7 @@ def train(run: Run, target: Path | str, out: Path, *options: str) -> Result:
     return run("train", str(target), "--from", "postcards", "--out", str(out), *quick, *options)
 
 
+@pytest.mark.stress
 def test_a_new_noun_is_learned_and_found_by_search(run: Run, sightline: Sightline, tmp_path: Path) -> None:
     folder, out = write_shapes(tmp_path / "shapes", each=20), tmp_path / "out"
     options = (

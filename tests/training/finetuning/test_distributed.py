@@ -35,6 +35,7 @@ def results(folders: dict[Task, Path], tmp_path_factory: pytest.TempPathFactory)
     return [torch.load(out / f"{name}.pt", weights_only=True) for name in ("0-of-1", "0-of-2", "1-of-2")]
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("case", ["match 0", "match 8", "caption 0", "vqa 0"])
 def test_losses_and_gradients_of_two_processes_are_those_of_one_with_the_joined_batch(
     results: list[dict[str, Any]], case: str

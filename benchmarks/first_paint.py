@@ -59,7 +59,17 @@ window.painted = new Promise((painted) => {
   requestAnimationFrame(look)
 })
 """
-FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+# The browser tells of a paint a moment after it.
+FIRST_PAINT = """
+new Promise((resolve) => {
+  const look = () => {
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    if (paint) resolve(paint.startTime);
+    else requestAnimationFrame(look);
+  };
+  look();
+})
+"""
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ class TooFewToCalibrate(RetrievalError):
         self.gallery = gallery
         super().__init__(
             f"gallery {gallery!r} cannot be calibrated: its queries found too few right hits, or too few wrong ones; "
-            "give it more pictures with pairs"
+            "ask more queries, or give it more pictures with pairs"
         )
 
 

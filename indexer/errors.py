@@ -53,6 +53,19 @@ class BadCaptions(IndexerError):
         return f"{place}: {self.reason}"
 
 
+class BadDataset(IndexerError):
+    """A dataset that does not hold what it should; `place` is the record at fault, empty for the file as a whole."""
+
+    def __init__(self, path: Path, place: str, reason: str) -> None:
+        super().__init__(path, place, reason)
+        self.path = path
+        self.place = place
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.place}: {self.reason}" if self.place else f"{self.path}: {self.reason}"
+
+
 class OriginalMissing(IndexerError):
     """The file an item was made from is gone, or may no longer be looked at."""
 

@@ -16,11 +16,13 @@ from storage.holders import LEASE_SECONDS, is_dead
 from storage.tables import (
     BlockTable,
     CalibrationTable,
+    EvaluationPageTable,
     EvaluationTable,
     GalleryTable,
     ItemTable,
     JobTable,
     JudgementTable,
+    MetadataTable,
     PairTable,
     ShardTable,
     WordsTable,
@@ -160,7 +162,10 @@ def remove(session: Session, gallery_id: int) -> None:
     """Forget a gallery with everything that SQL knows of it but its jobs; pictures stay where they are."""
     session.execute(update(JobTable).where(JobTable.gallery_id == gallery_id).values(gallery_id=None))
     items = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id)
+    evaluations = select(EvaluationTable.id).where(EvaluationTable.gallery_id == gallery_id)
     session.execute(delete(WordsTable).where(WordsTable.item_id.in_(items)))
+    session.execute(delete(MetadataTable).where(MetadataTable.item_id.in_(items)))
+    session.execute(delete(EvaluationPageTable).where(EvaluationPageTable.evaluation_id.in_(evaluations)))
     for table in (
         PairTable,
         JudgementTable,

@@ -14,7 +14,7 @@ from sqlalchemy.engine import CursorResult
 
 from storage.db import Session
 from storage.errors import ItemNotFound
-from storage.tables import BlockTable, ItemTable, JudgementTable, PairTable, WordsTable, in_utc
+from storage.tables import BlockTable, ItemTable, JudgementTable, MetadataTable, PairTable, WordsTable, in_utc
 
 T = TypeVar("T")
 
@@ -213,7 +213,7 @@ def touch(session: Session, item_id: int, *, uri: str, size: int, mtime_ns: int)
 
 
 def bury(session: Session, ids: Collection[int]) -> None:
-    """Delete items for good: tombstones keep the ids; pairs, judgements and words go.
+    """Delete items for good: tombstones keep the ids; pairs, judgements, words and metadata go.
 
     With the last picture that it was written of, a synthetic text goes too.
     """
@@ -223,6 +223,7 @@ def bury(session: Session, ids: Collection[int]) -> None:
         session.execute(delete(PairTable).where(PairTable.text_id.in_(some) | PairTable.image_id.in_(some)))
         session.execute(delete(JudgementTable).where(JudgementTable.image_id.in_(some)))
         session.execute(delete(WordsTable).where(WordsTable.item_id.in_(some)))
+        session.execute(delete(MetadataTable).where(MetadataTable.item_id.in_(some)))
         session.execute(update(ItemTable).where(ItemTable.id.in_(some)).values(state="deleted"))
         bury_unpaired(session, texts)
 
@@ -238,6 +239,7 @@ def forget_pending(session: Session, gallery_id: int) -> int:
     """Drop what a killed run announced and never embedded; it was never acknowledged."""
     pending = select(ItemTable.id).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "pending")
     session.execute(delete(WordsTable).where(WordsTable.item_id.in_(pending)))
+    session.execute(delete(MetadataTable).where(MetadataTable.item_id.in_(pending)))
     done = session.execute(delete(ItemTable).where(ItemTable.gallery_id == gallery_id, ItemTable.state == "pending"))
     assert isinstance(done, CursorResult)
     return done.rowcount
@@ -319,6 +321,24 @@ def set_words(session: Session, bodies: dict[int, str]) -> None:
         session.execute(delete(WordsTable).where(WordsTable.item_id.in_(some)))
     if bodies:
         session.execute(insert(WordsTable), [{"item_id": i, "body": body} for i, body in bodies.items()])
+
+
+def set_metadata(session: Session, rows: dict[int, tuple[str | None, dict[str, Any]]]) -> None:
+    """Replace what is known of items beside their texts: the split they belong to, and other columns."""
+    for some in _some(rows):
+        session.execute(delete(MetadataTable).where(MetadataTable.item_id.in_(some)))
+    if rows:
+        new = [{"item_id": i, "split": split, "body": body} for i, (split, body) in rows.items()]
+        session.execute(insert(MetadataTable), new)
+
+
+def metadata(session: Session, gallery_id: int) -> dict[int, tuple[str | None, dict[str, Any]]]:
+    """Read split and other columns of a gallery's items; those of which nothing is known are left out."""
+    query = select(MetadataTable.item_id, MetadataTable.split, MetadataTable.body).join(
+        ItemTable, ItemTable.id == MetadataTable.item_id
+    )
+    rows = session.execute(query.where(ItemTable.gallery_id == gallery_id))
+    return {row.item_id: (row.split, row.body) for row in rows}
 
 
 def words(session: Session, gallery_id: int) -> dict[int, str]:

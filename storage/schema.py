@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from storage.db import Database
 from storage.errors import DatabaseUnreachable, SchemaOutdated
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision of `migrations/versions`; a test compares the two, so that a start needs no Alembic import."""
 
 

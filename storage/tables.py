@@ -1,4 +1,4 @@
-"""The SQL schema: galleries, items, pairs, judgements, blocks, shards, jobs, evaluations, calibrations.
+"""The SQL schema: galleries, items, metadata, pairs, judgements, blocks, shards, jobs, evaluations, calibrations.
 
 SQL holds the truth.
 """
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -132,6 +133,16 @@ class ItemTable(Table):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class MetadataTable(Table):
+    """What a dataset says of an item beside its texts: the split it belongs to, and its other columns as JSON."""
+
+    __tablename__ = "item_metadata"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, autoincrement=False)
+    split: Mapped[str | None] = mapped_column(String(64))
+    body: Mapped[dict[str, Any]]
+
+
 class PairTable(Table):
     """The stored fact that a text describes an image: a benchmark's ground truth.
 
@@ -230,7 +241,11 @@ class JobTable(Table):
 
 
 class EvaluationTable(Table):
-    """The stored fact: this snapshot with this model and these settings scored so."""
+    """The stored fact: this snapshot with this model and these settings scored so.
+
+    `state` is running until every query was asked: such a run can go on. `digest` names what is measured and how, so
+    that a run is found again. `measures` are empty before it is done. What an older version did not keep is empty.
+    """
 
     __tablename__ = "evaluations"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -241,7 +256,37 @@ class EvaluationTable(Table):
     model: Mapped[str] = mapped_column(String(512))
     settings: Mapped[dict[str, Any]]
     measures: Mapped[dict[str, Any]]
+    task: Mapped[str] = mapped_column(String(16), server_default="retrieval", default="retrieval")
+    state: Mapped[str] = mapped_column(String(16), server_default="done", default="done")
+    digest: Mapped[str | None] = mapped_column(String(64))
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
+    matcher_fingerprint: Mapped[str | None] = mapped_column(String(64))
+    protocol: Mapped[str | None] = mapped_column(String(32))
+    versions: Mapped[dict[str, Any] | None]
+    seconds: Mapped[float | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class EvaluationPageTable(Table):
+    """What one query of an evaluation found.
+
+    `before` and `after` are the ranks of the first right item, by the first stage and after reranking; empty where it
+    was not among the candidates, or nothing was reranked. `page` holds every candidate with its scores, as
+    `retrieval.evaluation.pages` packs them. The milliseconds are this query's share of what its batch took.
+    """
+
+    __tablename__ = "evaluation_pages"
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
+    direction: Mapped[str] = mapped_column(String(16), primary_key=True)
+    query_id: Mapped[int] = mapped_column(Identity, primary_key=True, autoincrement=False)
+    fold: Mapped[int] = mapped_column(Integer)
+    before: Mapped[int | None] = mapped_column(Integer)
+    after: Mapped[int | None] = mapped_column(Integer)
+    first_milliseconds: Mapped[float]
+    rerank_milliseconds: Mapped[float]
+    page: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class CalibrationTable(Table):

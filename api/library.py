@@ -13,6 +13,7 @@ from api.doors import (
     bootstrapping,
     calibrating,
     embedding,
+    evaluated,
     evaluations,
     exports,
     folders,
@@ -21,8 +22,10 @@ from api.doors import (
     pictures,
     reviews,
     training,
+    trec,
 )
 from api.doors.embedding import Pictures
+from api.doors.evaluations import Asked
 from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.results import (
@@ -39,6 +42,8 @@ from api.results import (
 from api.settings import Settings, read_settings
 from api.wiring import Say, Wiring
 from indexer.build import Progress
+from indexer.sources.layouts import Reading
+from retrieval.evaluation.benchmark import Choice
 from retrieval.features import Kind
 from retrieval.models import hub
 from retrieval.models.checkpoints import CHECKPOINTS
@@ -133,14 +138,32 @@ class Sightline:
 
     def index(
         self,
-        folder: Path | str,
+        source: Path | str,
         *,
         gallery: str | None = None,
         model: str | None = None,
+        layout: str | None = None,
+        images: Path | str | None = None,
+        split: str | None = None,
+        image_column: str | None = None,
+        text_columns: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Indexed:
-        """Make a gallery hold exactly what a folder holds; what did not change is not read again."""
-        return folders.index(self.wiring, folder, gallery=gallery, model=model, progress=progress or Silence())
+        """Make a gallery hold exactly what a folder or a dataset holds; what did not change is not read again.
+
+        A dataset is an annotation file (`layout` names what it is like, where it does not show), an archive, or a
+        folder of archives. `images` is the folder that the pictures' names are relative to, `split` the only one that
+        is wanted; the columns are those of a table. What was said once is remembered with the gallery.
+        """
+        place = None if images is None else Path(images)
+        return folders.index(
+            self.wiring,
+            source,
+            gallery=gallery,
+            model=model,
+            progress=progress or Silence(),
+            reading=Reading(layout, place, split, image_column, tuple(text_columns)),
+        )
 
     def search(
         self,
@@ -258,18 +281,27 @@ class Sightline:
         synthetic: bool = False,
         matcher: str | None = None,
         pooled: int | None = None,
+        protocol: str | None = None,
+        score: str | None = None,
+        split: str | None = None,
+        subset: int | None = None,
+        folds: int = 1,
+        resume: bool = False,
         progress: Progress | None = None,
     ) -> Evaluated:
-        """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
+        """Measure a gallery over its pairs in both directions, and store the result with every query's page.
 
-        Pairs that a model wrote count where `synthetic` asks for them. `matcher` and `pooled` are those of `search`.
+        `protocol` names whose rules are followed (`retrieval.evaluation.protocols`), by default those of the gallery's
+        model; `candidates` and `score` ("itc", "itm", "itm+itc" or "probability") depart from it. `split`, `subset`,
+        `folds`, `queries`, `seed` and `synthetic` choose what is measured: see `retrieval.evaluation.benchmark.Choice`.
+        `matcher` and `pooled` are those of `search`. `resume` goes on with a run that did not come to its end.
         """
+        choice = Choice(split, subset, folds, queries, seed, synthetic)
         ranking = self._ranking(evaluations.LEAST_CANDIDATES, candidates, rerank, matcher, pooled)
+        asked = Asked(ranking, choice, protocol, score)
         watcher = progress or Silence()
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
-        return evaluations.evaluate(
-            self.wiring, gallery, ranking, queries=queries, seed=seed, synthetic=synthetic, progress=watcher
-        )
+        return evaluations.evaluate(self.wiring, gallery, asked, resume=resume, progress=watcher)
 
     def calibrate(
         self,
@@ -290,11 +322,23 @@ class Sightline:
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
         return calibrating.calibrate(self.wiring, gallery, matcher=matcher, queries=queries, progress=watcher)
 
+    def evaluation(self, evaluation_id: int) -> Evaluated:
+        """Read a stored evaluation."""
+        return evaluated.by_id(self.wiring, evaluation_id)
+
+    def forget_evaluation(self, evaluation_id: int) -> None:
+        """Forget an evaluation, with the pages of its queries."""
+        evaluated.forget(self.wiring, evaluation_id)
+
+    def export_trec(self, evaluation_id: int, folder: Path | str) -> list[Path]:
+        """Write an evaluation's runs and judgements as TREC files, and give their names."""
+        return trec.export(self.wiring, evaluation_id, folder)
+
     def evaluations(self, name: str) -> list[Evaluated]:
         """List what was measured of a gallery, the newest first."""
         gallery = self.gallery(name)
         with self.wiring.database.reading() as session:
-            return evaluations.of_gallery(session, gallery)
+            return evaluated.of_gallery(session, gallery)
 
     def bootstrap(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 
 from indexer.build import Report
 from retrieval.evaluation.calibrating import Threshold
+from retrieval.evaluation.measured import Depths, QueryRank
 from retrieval.evaluation.measures import Bin, RecallCurve
 from retrieval.features import Kind
 from retrieval.models.checkpoints import Checkpoint
@@ -21,12 +22,16 @@ from storage.jobs import Job
 
 @dataclass(frozen=True)
 class Indexed:
-    """The outcome of indexing: the gallery's name and model, and what was found and done."""
+    """The outcome of indexing: the gallery's name and model, and what was found and done.
+
+    `layout` is a dataset's; None for a folder.
+    """
 
     gallery: str
     model: str | None
     revision: int
     report: Report
+    layout: str | None = None
 
 
 PAIRS, CAPTIONS = "pairs", "captions"
@@ -143,23 +148,45 @@ class Exported:
     failed: tuple[tuple[str, str], ...]
 
 
+Recalls = dict[str, float | None]
+"""Measures by name; a median rank is None where it is infinite."""
+
+
 @dataclass(frozen=True)
 class MeasuredDirection:
-    """One direction of an evaluation; what an older version did not measure is None."""
+    """One direction of an evaluation, as `retrieval.evaluation.measured.Direction` explains.
+
+    `intervals` holds, for "before" and "after", the 95 % interval of every measure. What an older version did not
+    measure is None or empty.
+    """
 
     name: str
     queries: int | None
-    before: dict[str, float]
-    after: dict[str, float] | None
+    before: Recalls
+    after: Recalls | None
     curve: RecallCurve | None
     calibration: Calibration | None
+    items: int | None = None
+    intervals: dict[str, dict[str, tuple[float | None, float | None]]] = field(default_factory=dict)
+    authors: dict[str, Recalls] = field(default_factory=dict)
+    scores: dict[str, Recalls] = field(default_factory=dict)
+    misses: dict[str, dict[str, int]] = field(default_factory=dict)
+    folds: tuple[Recalls, ...] = ()
+    depths: Depths | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    unread: int = 0
+    best: tuple[QueryRank, ...] = ()
+    worst: tuple[QueryRank, ...] = ()
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A stored evaluation: recall in both directions, before and after reranking by `matcher`, if there was any.
+    """A stored evaluation: both directions, before and after reranking by `matcher`, if there was any.
 
-    `pooled` items passed a first pass over one vector of each, where one was asked for.
+    `protocol` names whose rules were followed, and `departures` what was done otherwise. `scoring` is what ordered the
+    candidates after reranking. `settings` is all that was asked for, `versions` what computed it, `seconds` how long it
+    took. `mean_recall` is the mean of recall@1, @5 and @10 of both directions, "before" and "after". `pooled` items
+    passed a first pass over one vector of each, where one was asked for.
     """
 
     id: int
@@ -171,6 +198,16 @@ class Evaluated:
     pooled: int | None
     directions: tuple[MeasuredDirection, ...]
     created_at: datetime
+    protocol: str | None = None
+    departures: tuple[str, ...] = ()
+    scoring: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
+    matcher_fingerprint: str | None = None
+    versions: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    mean_recall: dict[str, float] = field(default_factory=dict)
+    finished_at: datetime | None = None
 
 
 BELIEVED, REJECTED, DOUBTED, TRUSTED = "believed", "rejected", "doubted", "trusted"
@@ -247,11 +284,13 @@ class GalleryDetail:
 
 @dataclass(frozen=True)
 class ItemDetail:
-    """An item, the gallery it is of, and when it was first seen."""
+    """An item, the gallery it is of, and when it was first seen; of a dataset, what else that says of it."""
 
     item: Item
     gallery: str
     created_at: datetime
+    split: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

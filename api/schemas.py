@@ -263,6 +263,12 @@ class FailedOut(BaseModel):
         return cls(uri=item.uri, reason=item.reason)
 
 
+def _name(item: Item) -> str:
+    """Name an item for people: below what was indexed, or the file alone where a dataset names it elsewhere."""
+    is_elsewhere = item.kind == "image" and not item.uri.startswith(f"{item.source}/")
+    return shown(item.uri).rpartition("/")[2] if is_elsewhere else shown(item.uri, item.source)
+
+
 class ItemRowOut(BaseModel):
     """A picture of a gallery."""
 
@@ -275,7 +281,7 @@ class ItemRowOut(BaseModel):
     @classmethod
     def of(cls, item: Item) -> ItemRowOut:
         """Shape an item."""
-        return cls(id=item.id, uri=item.uri, name=shown(item.uri, item.source), width=item.width, height=item.height)
+        return cls(id=item.id, uri=item.uri, name=_name(item), width=item.width, height=item.height)
 
 
 class ItemsOut(BaseModel):
@@ -321,13 +327,16 @@ class ItemOut(BaseModel):
     content_hash: str | None
     text: str | None
     created_at: datetime = Field(description="when it was first seen")
+    split: str | None = Field(None, description="the dataset's split that it belongs to")
+    metadata: dict[str, Any] = Field({}, description="what else its dataset says of it: licence, size, other columns")
 
     @classmethod
     def of(cls, detail: ItemDetail) -> ItemOut:
         """Shape an item."""
         item = detail.item
         named = {name: getattr(item, name) for name in cls.model_fields if hasattr(item, name)}
-        more = {"name": shown(item.uri, item.source), "gallery": detail.gallery, "created_at": detail.created_at}
+        more = {"name": _name(item), "gallery": detail.gallery, "created_at": detail.created_at}
+        more |= {"split": detail.split, "metadata": detail.metadata}
         return cls(**named | more)
 
 
@@ -370,6 +379,7 @@ class IndexedOut(BaseModel):
 
     gallery: str
     model: str | None
+    layout: str | None = Field(None, description="of a dataset; null for a folder")
     revision: int
     found: int
     added: int
@@ -378,6 +388,7 @@ class IndexedOut(BaseModel):
     removed: int
     texts: int
     pairs: int
+    left_out: int = Field(0, description="texts that are no items because their pictures are missing or broken")
     failed: list[FailedOut]
 
     @classmethod
@@ -385,7 +396,8 @@ class IndexedOut(BaseModel):
         """Shape the outcome of indexing."""
         report = asdict(indexed.report)
         report["failed"] = [FailedOut(uri=uri, reason=reason) for uri, reason in indexed.report.failed]
-        return cls(gallery=indexed.gallery, model=indexed.model, revision=indexed.revision, **report)
+        named = {name: getattr(indexed, name) for name in ("gallery", "model", "layout", "revision")}
+        return cls(**named, **report)
 
 
 class RecallCurveOut(BaseModel):
@@ -396,27 +408,60 @@ class RecallCurveOut(BaseModel):
     after: list[float] | None
 
 
+class DepthsOut(BaseModel):
+    """What other numbers of candidates would have given, and at what cost."""
+
+    candidates: list[int]
+    recall: dict[str, list[float]]
+    milliseconds: list[float] = Field(description="per query, reckoned from what one pair took")
+    cheapest: dict[str, int] = Field(description="the least number within half a point of the best")
+
+
+class QueryRankOut(BaseModel):
+    """A query and the ranks of its first right item; null is missed."""
+
+    query: int = Field(description="an item id")
+    before: int | None
+    after: int | None
+
+
+Measures = dict[str, float | None]
+
+
 class DirectionOut(BaseModel):
-    """Recall of one direction, before and after reranking, and what its match probabilities are worth."""
+    """What was measured of one direction, before and after reranking."""
 
     name: str
     queries: int | None
-    before: dict[str, float]
-    after: dict[str, float] | None
+    items: int | None = Field(description="how many there were to choose from")
+    before: Measures = Field(description="recall@k, mrr, ndcg@10, median_rank (null where half or more were missed)")
+    after: Measures | None
+    intervals: dict[str, dict[str, tuple[float | None, float | None]]] = Field(
+        description='95 % bootstrap intervals over queries, of "before" and "after"'
+    )
+    authors: dict[str, Measures] = Field(description="recall by the authors' own sort of the same scores")
+    scores: dict[str, Measures] = Field(description="recall after reranking, by each way to score the same candidates")
+    misses: dict[str, dict[str, int]] = Field(description="queries that were missed, by what lost them")
+    folds: list[Measures] = Field(description="recall fold by fold, where there are several")
     curve: RecallCurveOut | None
+    depths: DepthsOut | None
+    milliseconds: dict[str, float] = Field(description="per query: first_stage, rerank; and of one pair")
     calibration: CalibrationDetailOut | None = Field(description="null without reranking, or where hits were too few")
+    unread: int = Field(description="queries whose own picture could not be read")
+    best: list[QueryRankOut]
+    worst: list[QueryRankOut]
 
     @classmethod
     def of(cls, one: MeasuredDirection) -> DirectionOut:
         """Shape a direction."""
-        return cls(
-            name=one.name,
-            queries=one.queries,
-            before=one.before,
-            after=one.after,
-            curve=None if one.curve is None else RecallCurveOut(**asdict(one.curve)),
-            calibration=None if one.calibration is None else CalibrationDetailOut.of(one.calibration),
-        )
+        shaped = {
+            "curve": None if one.curve is None else RecallCurveOut(**asdict(one.curve)),
+            "depths": None if one.depths is None else DepthsOut(**asdict(one.depths)),
+            "calibration": None if one.calibration is None else CalibrationDetailOut.of(one.calibration),
+            "best": [QueryRankOut(**asdict(query)) for query in one.best],
+            "worst": [QueryRankOut(**asdict(query)) for query in one.worst],
+        }
+        return cls(**{**vars(one), **shaped})
 
 
 class EvaluatedOut(BaseModel):
@@ -429,8 +474,18 @@ class EvaluatedOut(BaseModel):
     revision: int
     candidates: int
     pooled: int | None = Field(description="items that a first pass by one vector each handed on; null without one")
+    protocol: str | None = Field(description="whose rules were followed")
+    departures: list[str] = Field(description="what was done otherwise than the protocol does")
+    scoring: str | None = Field(description="what ordered the candidates after reranking")
+    settings: dict[str, Any] = Field(description="everything that was asked for")
+    mean_recall: dict[str, float] = Field(description="the mean of recall@1, @5 and @10 of both directions")
     directions: list[DirectionOut]
+    fingerprint: str | None = Field(description="of the encoder's weights and preprocessing")
+    matcher_fingerprint: str | None
+    versions: dict[str, Any] = Field(description="what computed it")
+    seconds: float | None
     created_at: datetime
+    finished_at: datetime | None
 
     @classmethod
     def of(cls, evaluated: Evaluated) -> EvaluatedOut:

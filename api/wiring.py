@@ -14,6 +14,7 @@ from PIL.Image import Image
 
 from api.errors import UsageError, WeightsElsewhere
 from api.settings import Settings
+from indexer.build import Source
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
 from indexer.originals import check_unchanged, open_original
 from indexer.sources.folder import looks_rendered
@@ -247,7 +248,7 @@ class Wiring:
         self.announce_download(companion(checkpoint, "answerer"), "answerer")
         return self._once("answerer", checkpoint, load.load_answerer)
 
-    def choose_model(self, folder: Path, *, ask_network: bool) -> Checkpoint | None:
+    def choose_model(self, place: Path, source: Source, *, ask_network: bool) -> Checkpoint | None:
         """Choose the model of a new gallery: the photo model where it can be had, else what the pictures allow.
 
         None means that names and captions are searched; two lines say why and what to do.
@@ -255,12 +256,12 @@ class Wiring:
         wanted = CHECKPOINTS[PHOTO_MODEL]
         if hub.is_cached(wanted, "encoder") or (ask_network and self._fetch(wanted)):
             return wanted
-        if self.is_rendered(folder):
+        if self.is_rendered(source):
             return CHECKPOINTS[RENDERED_MODEL]
         self.say(f"No photo model is here: {PHOTO_MODEL} is not cached, and the hub is out of reach or switched off.")
         self.say(
             "Searching names and captions instead. To search by what pictures show, run once with a network: "
-            f"sightline index {folder} --model {PHOTO_MODEL} ({_megabytes(wanted)} MB)"
+            f"sightline index {place} --model {PHOTO_MODEL} ({_megabytes(wanted)} MB)"
         )
         return None
 
@@ -285,11 +286,11 @@ class Wiring:
             return CHECKPOINTS[RENDERED_MODEL]
         return wanted
 
-    def is_rendered(self, folder: Path) -> bool:
-        """Say whether a folder holds rendered postcards."""
+    def is_rendered(self, source: Source) -> bool:
+        """Say whether a folder or a dataset holds rendered postcards only."""
         from retrieval.training.world.render import is_rendered
 
-        return looks_rendered(folder, is_rendered)
+        return looks_rendered(source.records(), is_rendered)
 
     def are_rendered(self, pictures: Iterable[Path]) -> bool:
         """Say whether all of some pictures are rendered postcards; one that is gone is none."""
@@ -328,6 +329,11 @@ class Wiring:
         if self.checkpoint(matcher).image_size <= SMALL_PIXELS:
             return small
         return 128 if self._on_gpu() else 16
+
+    @property
+    def device(self) -> str:
+        """What models compute on."""
+        return "cuda" if self._on_gpu() else "cpu"
 
     def _on_gpu(self) -> bool:
         return self.settings.device == "cuda" or (self.settings.device == "auto" and load.device_kind() == "cuda")

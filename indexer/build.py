@@ -1,14 +1,13 @@
-"""The pipeline from a folder to a snapshot: scan, decode ahead, drop what is known, embed, publish batch by batch."""
+"""The pipeline from a source to a snapshot: scan, decode ahead, drop what is known, embed, publish batch by batch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from PIL.Image import Image
 
 from indexer.publish import Batch, Publisher
 from indexer.scan import Examined, ahead, compare, examine
-from indexer.sources.folder import CaptionRecord, FailedRecord, records
-from indexer.uri import to_uri
+from indexer.sources.description import Description
+from indexer.sources.folder import FailedRecord, Record
 from storage import items
 from storage.db import Database
 from storage.galleries import Gallery
@@ -29,6 +28,7 @@ UInt8 = NDArray[np.uint8]
 T = TypeVar("T")
 
 TEXT_BATCH = 256
+FAILED_BATCH = 1024
 SEAL_EVERY = 64
 """Batches between two looks at whether the delta fills a shard."""
 
@@ -49,6 +49,37 @@ class Encoder(Protocol):
         ...
 
 
+class Source(Protocol):
+    """What indexing needs of a folder or a dataset. Its files belong to no other source of the gallery."""
+
+    @property
+    def uri(self) -> str:
+        """The name by which items remember where they come from."""
+        ...
+
+    @property
+    def layout(self) -> str | None:
+        """The layout of a dataset; None for a folder of files."""
+        ...
+
+    @property
+    def texts_need_pictures(self) -> bool:
+        """Whether a text is left out where no file that it describes can be found."""
+        ...
+
+    def records(self) -> Iterable[Record]:
+        """List the files as they are now, each once."""
+        ...
+
+    def descriptions(self) -> Iterable[Description]:
+        """Say what is said of the files."""
+        ...
+
+    def name_of(self, uri: str) -> str:
+        """Give the words of a file's name, by which it is found without a model."""
+        ...
+
+
 class Progress(Protocol):
     """Who watches: told how much there is to do, and then how much was done."""
 
@@ -63,7 +94,10 @@ class Progress(Protocol):
 
 @dataclass
 class Report:
-    """What an index run found and did. `found` counts files, the others say what became of them."""
+    """What an index run found and did. `found` counts files, the others say what became of them.
+
+    `left_out` counts texts that are no items because their pictures are missing or broken.
+    """
 
     found: int = 0
     added: int = 0
@@ -73,11 +107,12 @@ class Report:
     failed: list[tuple[str, str]] = field(default_factory=list)
     texts: int = 0
     pairs: int = 0
+    left_out: int = 0
 
 
 @dataclass
 class Builder:
-    """One index run of one folder into one gallery; without an encoder, items are found by their words."""
+    """One index run of one source into one gallery; without an encoder, items are found by their words."""
 
     database: Database
     snapshots: Snapshots
@@ -87,27 +122,26 @@ class Builder:
     pixel_limit: int
     batch: int
     threads: int
-    within: Sequence[Path] | None = None
-    """Where links may lead: see `sources.folder.records`."""
     report: Report = field(default_factory=Report)
 
-    def run(self, folder: Path, described: Sequence[CaptionRecord], *, holder: str) -> Report:
-        """Make the gallery hold exactly what the folder holds and what its captions say.
+    def run(self, source: Source, *, holder: str) -> Report:
+        """Make the gallery hold exactly what the source holds and what it says of its files.
 
         `holder` holds the gallery's lease.
         """
-        source = to_uri(folder)
         publisher = Publisher(self.database, self.snapshots, self.gallery, holder)
         publisher.repair()
-        self._images(folder, source, publisher)
-        self._texts(source, described, publisher)
-        self._pairs(source, described, publisher)
+        self._images(source, publisher)
+        images = {item.uri: item for item in self._living("image", source.uri)}
+        said = self._said(source, images)
+        self._texts(source, said, publisher)
+        self._relations(source, said, images, publisher)
         publisher.seal()
         return self.report
 
-    def _images(self, folder: Path, source: str, publisher: Publisher) -> None:
-        known = self._living("image", source)
-        scan = compare(records(folder, self.within), {item.uri: item for item in known}, self._is_findable)
+    def _images(self, source: Source, publisher: Publisher) -> None:
+        known = self._living("image", source.uri)
+        scan = compare(source.records(), {item.uri: item for item in known}, self._is_findable)
         self.report.found, self.report.unchanged, self.report.failed = scan.found, scan.unchanged, scan.failed
         self._keep_unreadable(source, scan.unreadable, {item.uri: item for item in known}, publisher)
         moved = scan.gone_by_content()
@@ -131,18 +165,18 @@ class Builder:
         self.report.removed = len(left)
 
     def _keep_unreadable(
-        self, source: str, unreadable: Sequence[FailedRecord], known: dict[str, Item], publisher: Publisher
+        self, source: Source, unreadable: Sequence[FailedRecord], known: Mapping[str, Item], publisher: Publisher
     ) -> None:
         """Keep files and folders that could not even be looked at, with their reasons."""
         self.report.failed += [(record.uri, record.reason) for record in unreadable]
         new = [one for one in unreadable if one.uri not in known or known[one.uri].reason != one.reason]
-        if new:
-            replaced = [known[one.uri].id for one in new if one.uri in known]
-            failed = [(NewItem("image", one.uri, source), one.reason) for one in new]
+        for some in _batches(new, FAILED_BATCH):
+            replaced = [known[one.uri].id for one in some if one.uri in known]
+            failed = [(NewItem("image", one.uri, source.uri), one.reason) for one in some]
             publisher.publish(Batch("image", (), replaced, failed), None)
 
     def _image_batch(
-        self, source: str, batch: Sequence[Examined], moved: dict[str | None, list[Item]], publisher: Publisher
+        self, source: Source, batch: Sequence[Examined], moved: dict[str | None, list[Item]], publisher: Publisher
     ) -> None:
         """Sort files that were looked at into the same as before, new and broken, and publish them."""
         with self.database.reading() as session:
@@ -180,19 +214,19 @@ class Builder:
     def _is_findable(self, item: Item) -> bool:
         return item.state == ("listed" if self.encoder is None else "embedded")
 
-    def _new_item(self, source: str, one: Examined, alike: Item | None) -> NewItem:
+    def _new_item(self, source: Source, one: Examined, alike: Item | None) -> NewItem:
         record = one.task.record
         width, height = one.size or ((alike.width, alike.height) if alike else (None, None))
         return NewItem(
             kind="image",
             uri=record.uri,
-            source=source,
+            source=source.uri,
             size=record.size,
             mtime_ns=record.mtime_ns,
             content_hash=one.content_hash,
             width=width,
             height=height,
-            words="" if self.encoder else _name(source, record.uri),
+            words="" if self.encoder else source.name_of(record.uri),
         )
 
     def _embed_images(self, new: Sequence[Examined], alike: dict[str, Item], publisher: Publisher) -> Float32:
@@ -207,72 +241,93 @@ class Builder:
         vectors |= {digest: publisher.stored_vector(item) for digest, item in alike.items()}
         return np.stack([vectors[one.content_hash] for one in new])
 
-    def _texts(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
-        """Make the gallery's texts of this source exactly those of captions.jsonl; equal texts are one item."""
-        said = dict.fromkeys(text for one in described for text in one.texts)
-        wanted = {text: f"{source}/captions.jsonl#{items.text_hash(text)[:16]}" for text in said}
-        there = {item.text: item for item in self._living("text", source)}
-        current = {text for text, item in there.items() if self._is_findable(item)}
-        missing = [text for text in wanted if text not in current]
+    def _said(self, source: Source, images: Mapping[str, Item]) -> list[Description]:
+        """Give what the source says of its files, without the texts that would be wrong answers to every query."""
+        said = list(source.descriptions())
+        if not source.texts_need_pictures:
+            return said
+        shown = [one for one in said if one.file_uri in images and self._is_findable(images[one.file_uri])]
+        self.report.left_out = sum(len(one.texts) for one in said) - sum(len(one.texts) for one in shown)
+        return shown
+
+    def _texts(self, source: Source, said: Sequence[Description], publisher: Publisher) -> None:
+        """Make the gallery's texts of this source exactly those that are said; a text is known by its uri."""
+        wanted = {uri: text for one in said for uri, text in one.texts.items()}
+        there = {item.uri: item for item in self._living("text", source.uri)}
+        current = {uri for uri, item in there.items() if item.text == wanted.get(uri) and self._is_findable(item)}
+        missing = [uri for uri in wanted if uri not in current]
         self.progress.begin("texts", len(missing))
-        for texts in _batches(missing, TEXT_BATCH):
-            words = {text: "" if self.encoder else text for text in texts}
-            new = [
-                NewItem("text", wanted[text], source, content_hash=items.text_hash(text), text=text, words=words[text])
-                for text in texts
-            ]
-            replaced = [there[text].id for text in texts if text in there]
+        for count, uris in enumerate(_batches(missing, TEXT_BATCH), start=1):
+            texts = [wanted[uri] for uri in uris]
+            new = [self._new_text(source, uri, text) for uri, text in zip(uris, texts, strict=True)]
+            replaced = [there[uri].id for uri in uris if uri in there]
             publisher.publish(Batch("text", new, replaced), partial(self._embed_texts, texts) if self.encoder else None)
-            self.progress.advance(len(texts))
-        gone = [item.id for text, item in there.items() if text not in wanted]
+            self.progress.advance(len(uris))
+            if count % SEAL_EVERY == 0:
+                publisher.seal()
+        gone = [item.id for uri, item in there.items() if uri not in wanted]
         if gone:
             with publisher.publishing() as session:
                 items.bury(session, gone)
         self.report.texts = len(wanted)
 
-    def _embed_texts(self, texts: Sequence[str]) -> Float32:
-        """Embed texts to `float32 [n, 1, d]`: a text has one vector, however many a picture has."""
-        assert self.encoder is not None
-        return self.encoder.encode_texts(texts)[:, None, :]
+    def _new_text(self, source: Source, uri: str, text: str) -> NewItem:
+        words = "" if self.encoder else text
+        return NewItem("text", uri, source.uri, content_hash=items.text_hash(text), text=text, words=words)
 
-    def _pairs(self, source: str, described: Sequence[CaptionRecord], publisher: Publisher) -> None:
-        """Store which text describes which image; without a model, let full-text search read an image's texts."""
-        texts = {item.text: item.id for item in self._living("text", source)}
-        if self.encoder and not texts and not described:
+    def _embed_texts(self, texts: Sequence[str]) -> Float32:
+        """Embed n texts to `float32 [n, 1, d]`, equal wording once: a text has one vector, whatever a picture has."""
+        assert self.encoder is not None
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        return self.encoder.encode_texts(list(places))[[places[text] for text in texts], None, :]
+
+    def _relations(
+        self, source: Source, said: Sequence[Description], images: Mapping[str, Item], publisher: Publisher
+    ) -> None:
+        """Store which text describes which image, and what else is known of images.
+
+        Without a model, full-text search reads an image's texts.
+        """
+        texts = {item.uri: item.id for item in self._living("text", source.uri)}
+        if self.encoder and not texts and not said:
             return
-        images = {item.uri: item.id for item in self._living("image", source) if item.state in items.FINDABLE}
-        pairs = {
-            (texts[text], images[one.file_uri]) for one in described if one.file_uri in images for text in one.texts
-        }
-        bodies = {} if self.encoder else _bodies(source, described, images)
+        ids = {uri: item.id for uri, item in images.items() if item.state in items.FINDABLE}
+        shown = [one for one in said if one.file_uri in ids]
+        pairs = {(texts[uri], ids[one.file_uri]) for one in shown for uri in one.texts}
         self.report.pairs = len(pairs)
-        nameless = {one.file_uri for one in described} - {item.uri for item in self._living("image", source)}
+        nameless = {one.file_uri for one in said} - images.keys()
         self.report.failed += [(uri, "captions.jsonl names it, but there is no such file") for uri in sorted(nameless)]
         with self.database.reading() as session:
+            bodies = {} if self.encoder else _bodies(source, said, ids)
             before = items.words(session, self.gallery.id) if bodies else {}
             bodies = {item_id: body for item_id, body in bodies.items() if before.get(item_id) != body}
-            changed = items.pairs_of_source(session, self.gallery.id, source) != pairs
-        if changed or bodies:
+            known = _known({ids[one.file_uri]: one for one in shown}, items.metadata(session, self.gallery.id))
+            changed = items.pairs_of_source(session, self.gallery.id, source.uri) != pairs
+        if changed or bodies or known:
             with publisher.publishing() as session:
-                items.set_pairs(session, self.gallery.id, source, pairs)
+                items.set_pairs(session, self.gallery.id, source.uri, pairs)
                 items.set_words(session, bodies)
+                items.set_metadata(session, known)
 
     def _living(self, kind: str, source: str) -> list[Item]:
         with self.database.reading() as session:
             return items.living(session, self.gallery.id, kind, source)
 
 
-def _bodies(source: str, described: Sequence[CaptionRecord], images: dict[str, int]) -> dict[int, str]:
-    """Say for each image what full-text search reads: its name below the source and its captions."""
-    said: dict[str, list[str]] = defaultdict(list)
-    for one in described:
-        said[one.file_uri] += one.texts
-    return {item_id: " ".join([_name(source, uri), *said[uri]]) for uri, item_id in images.items()}
+def _bodies(source: Source, said: Sequence[Description], images: Mapping[str, int]) -> dict[int, str]:
+    """Say for each image what full-text search reads: its name and its texts."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for one in said:
+        texts[one.file_uri] += one.texts.values()
+    return {item_id: " ".join([source.name_of(uri), *texts[uri]]) for uri, item_id in images.items()}
 
 
-def _name(source: str, uri: str) -> str:
-    """Give the words in a file's name and in the folders between the source and it."""
-    return str(PurePosixPath(uri.removeprefix(source)).with_suffix("")).strip("/")
+def _known(
+    said: Mapping[int, Description], before: Mapping[int, tuple[str | None, dict[str, Any]]]
+) -> dict[int, tuple[str | None, dict[str, Any]]]:
+    """Give what is known of images beside their texts, where it is not what was stored before."""
+    now = {item_id: (one.split, dict(one.metadata)) for item_id, one in said.items()}
+    return {item_id: known for item_id, known in now.items() if before.get(item_id, (None, {})) != known}
 
 
 def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:

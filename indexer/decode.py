@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import threading
 import traceback
 import warnings
@@ -17,8 +16,11 @@ from pathlib import Path
 import pi_heif
 from PIL import Image, UnidentifiedImageError
 
+from indexer import archives
 from indexer.colour import as_seen
 from indexer.errors import DecodeFailed
+from indexer.files import open_regular
+from indexer.files import unreadable as unreadable  # known by this name to those who read files here
 
 PIXEL_LIMIT = 100_000_000
 # Resizing a line of pixels needs memory by its length, however small the file.
@@ -67,12 +69,12 @@ def decode(path: Path, *, pixel_limit: int = PIXEL_LIMIT, least_side: int | None
     given with fewer pixels, but not with a side below `least_side`: that takes half the time.
     """
     with open_file(path) as file:
-        return _decode(file, pixel_limit, least_side)
+        return decode_file(file, pixel_limit=pixel_limit, least_side=least_side)
 
 
 def decode_bytes(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
     """Read the content of a file as `decode` reads the file."""
-    return _decode(BytesIO(data), pixel_limit, None)
+    return decode_file(BytesIO(data), pixel_limit=pixel_limit)
 
 
 def check_bytes(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> None:
@@ -104,31 +106,28 @@ def thumbnail(image: Image.Image, *, side: int = 320, max_bytes: int = 20_000) -
         side = side * 3 // 4
 
 
-def open_file(path: Path) -> BufferedReader:
-    """Open a regular file; anything else is `DecodeFailed` at once, also a pipe that nobody writes to."""
+def open_file(path: Path) -> BufferedReader | BytesIO:
+    """Open a regular file or a member of an archive; anything else is `DecodeFailed` at once, also an idle pipe."""
     try:
-        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
+        return open_regular(path)
+    except NotADirectoryError:  # the path goes on below a file, which may be an archive
+        return BytesIO(archives.read(path))
     except (OSError, ValueError) as error:
         raise DecodeFailed(unreadable(error)) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise DecodeFailed("unreadable: not a regular file")
-    return file
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-# --- decoding
-
-
-def _decode(file: BufferedReader | BytesIO, pixel_limit: int, least_side: int | None) -> Image.Image:
+def decode_file(
+    file: BufferedReader | BytesIO, *, pixel_limit: int = PIXEL_LIMIT, least_side: int | None = None
+) -> Image.Image:
+    """Read an open file as `decode` reads one by its name."""
     with _opened(file, pixel_limit) as image:
         if least_side is not None:
             image.draft(None, (least_side, least_side))  # for JPEG; other formats have nothing of the kind
         image.load()
         return as_seen(image)
+
+
+# --- decoding
 
 
 @contextmanager
@@ -264,12 +263,6 @@ def _damage(error: Exception) -> str:
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return "truncated: the file ends early"
     return f"damaged: {' '.join(str(error).split())[:120] or type(error).__name__}"
-
-
-def unreadable(error: OSError | ValueError) -> str:
-    """Word what the operating system said about a file, as a reason."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"unreadable: {reason.lower()}"
 
 
 def may_pass(reason: str) -> bool:

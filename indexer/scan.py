@@ -67,16 +67,11 @@ def compare(records: Iterable[Record], known: dict[str, Item], is_current: Calla
     """
     scan = Scan(gone=dict(known))
     for record in records:
-        if isinstance(record, FailedRecord):
-            scan.found += 1
-            scan.unreadable.append(record)
-            below = record.uri.rstrip("/") + "/"
-            scan.gone = {
-                uri: item for uri, item in scan.gone.items() if uri != record.uri and not uri.startswith(below)
-            }
-            continue
         scan.found += 1
         old = scan.gone.pop(record.uri, None)
+        if isinstance(record, FailedRecord):
+            scan.unreadable.append(record)
+            continue
         if old is None or (old.size, old.mtime_ns) != (record.size, record.mtime_ns):
             scan.tasks.append(Task(record, old))
         elif old.state == "failed" and not may_pass(old.reason or ""):
@@ -85,7 +80,18 @@ def compare(records: Iterable[Record], known: dict[str, Item], is_current: Calla
             scan.unchanged += 1
         else:
             scan.tasks.append(Task(record, old))
+    unreadable = {record.uri.rstrip("/") for record in scan.unreadable}
+    scan.gone = {uri: item for uri, item in scan.gone.items() if not _lies_below(uri, unreadable)}
     return scan
+
+
+def _lies_below(uri: str, folders: Collection[str]) -> bool:
+    """Whether a file lies below one of some folders: asked of its own folders, since there may be many others."""
+    while folders and "/" in uri:
+        uri = uri.rpartition("/")[0]
+        if uri in folders:
+            return True
+    return False
 
 
 def examine(

@@ -24,7 +24,15 @@ def to_uri(path: bytes | str | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 def from_uri(uri: str) -> Path:
     """Give the path that `to_uri` wrote."""
-    return Path(os.fsdecode(unquote_to_bytes(uri)))
+    return Path(os.fsdecode(to_bytes(uri)))
+
+
+def to_bytes(uri: str) -> bytes:
+    """Give the path that `to_uri` wrote as the bytes that the operating system knows it by.
+
+    For what is looked at very often: a Path of them costs ten times as much as looking at the file.
+    """
+    return unquote_to_bytes(uri) if "%" in uri else uri.encode("utf-8", "surrogateescape")
 
 
 def shown(uri: str, source: str = "") -> str:

@@ -147,6 +147,31 @@ class NoPairs(RetrievalError):
         super().__init__(f"gallery {gallery!r} has no pairs: put a captions.jsonl into its folder and index again")
 
 
+class UnknownSplit(RetrievalError):
+    """A split of which the gallery has no picture with a text."""
+
+    def __init__(self, gallery: str, split: str, splits: Sequence[str]) -> None:
+        self.gallery, self.split, self.splits = gallery, split, splits
+        there = f"it has {', '.join(splits)}" if splits else "its pictures are of no split"
+        super().__init__(f"gallery {gallery!r} has no pictures with texts of a split {split!r}: {there}")
+
+
+class UnknownProtocol(RetrievalError):
+    """A protocol that has no row."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(f"there is no protocol {name!r}; there are {', '.join(known)}")
+
+
+class TooFewPictures(RetrievalError):
+    """More folds were asked for than there are pictures with texts."""
+
+    def __init__(self, gallery: str, pictures: int, folds: int) -> None:
+        self.gallery, self.pictures, self.folds = gallery, pictures, folds
+        super().__init__(f"gallery {gallery!r} has {pictures} pictures with texts: they make no {folds} folds")
+
+
 class NoPictures(RetrievalError):
     """A bootstrap needs pictures to write captions of."""
 

@@ -65,7 +65,8 @@ def judge_images(
     for some, stack in reranker.tokens.of(wanted):
         pairs = np.stack([np.arange(len(some)), np.zeros(len(some), dtype=np.int64)], axis=1)
         logits = reranker.matcher.match(stack, [text], pairs)
-        yield [_judge(by_id.pop(item.id), pair, reranker) for item, pair in zip(some, logits, strict=True)]
+        read = zip(some, logits.tolist(), strict=True)
+        yield [_judge(by_id.pop(item.id), no, yes, reranker) for item, (no, yes) in read]
     if by_id:
         yield [Judged(candidate, stale=True) for candidate in by_id.values()]
 
@@ -79,7 +80,8 @@ def rerank_texts(
     asked = [texts[candidate.item_id] for candidate in candidates]
     pairs = np.stack([np.zeros(len(asked), dtype=np.int64), np.arange(len(asked))], axis=1)
     logits = reranker.matcher.match(tokens, asked, pairs)
-    return order([_judge(one, pair, reranker) for one, pair in zip(candidates, logits, strict=True)])
+    read = zip(candidates, logits.tolist(), strict=True)
+    return order([_judge(one, no, yes, reranker) for one, (no, yes) in read])
 
 
 def order(judged: Sequence[Judged]) -> list[Judged]:
@@ -91,33 +93,36 @@ def order(judged: Sequence[Judged]) -> list[Judged]:
     return sorted(judged, key=key)
 
 
-def score_of(logit: float, similarity: float, scoring: Scoring) -> float:
-    """Make the score of a candidate from its match logit and its ITC cosine, as the matcher's authors do.
+def score_of(logit: float, margin: float, similarity: float, scoring: Scoring) -> float:
+    """Make the score of a candidate from its match logit, its margin and its ITC cosine, as the authors do.
 
     "itm" is the logit alone (salesforce/ALBEF Retrieval.py, `evaluation`), "itm+itc" adds the raw cosine
-    (salesforce/BLIP train_retrieval.py, `evaluation`; salesforce/LAVIS `compute_sim_matrix`).
+    (salesforce/BLIP train_retrieval.py, `evaluation`; salesforce/LAVIS `compute_sim_matrix`), "itm-probability" is the
+    softmax of both logits (salesforce/ALPRO run_video_retrieval.py, `inference_retrieval`), "itc" the cosine alone.
     """
     match scoring:
         case "itm":
             return logit
         case "itm+itc":
             return logit + similarity
-        case "itc" | "itm-probability":
-            raise ValueError(f"a model without a matcher that runs here scores no candidates ({scoring})")
+        case "itm-probability":
+            return probability(None, margin)
+        case "itc":
+            return similarity
 
 
-def _judge(candidate: Candidate, logits: Float32, reranker: Reranker) -> Judged:
-    logit, margin = float(logits[1]), margin_of(logits)
+def _judge(candidate: Candidate, no: float, yes: float, reranker: Reranker) -> Judged:
+    margin = yes - no
     return Judged(
         candidate,
-        logit=logit,
+        logit=yes,
         margin=margin,
         match_probability=probability(reranker.curve, margin),
-        score=score_of(logit, candidate.similarity, reranker.scoring),
+        score=score_of(yes, margin, candidate.similarity, reranker.scoring),
     )
 
 
 def margin_of(logits: Float32) -> float:
     """Read a pair's two logits `float32 [2]`: class 1 is match; the margin is how far it lies above class 0."""
-    no, yes = (float(logit) for logit in logits)
-    return yes - no
+    no, yes = logits.tolist()
+    return float(yes - no)

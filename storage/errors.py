@@ -69,6 +69,24 @@ class JobNotFound(StorageError):
         super().__init__(f"there is no job {job_id}")
 
 
+class EvaluationNotFound(StorageError):
+    """No evaluation of that id."""
+
+    def __init__(self, evaluation_id: int) -> None:
+        self.evaluation_id = evaluation_id
+        super().__init__(
+            f"there is no evaluation {evaluation_id}: `sightline evaluate GALLERY --list` shows some"
+        )
+
+
+class EvaluationBusy(StorageError):
+    """Two processes went on with one evaluation."""
+
+    def __init__(self, evaluation_id: int) -> None:
+        self.evaluation_id = evaluation_id
+        super().__init__(f"another process goes on with evaluation {evaluation_id}; let it finish")
+
+
 class NotContinued(StorageError):
     """A job was asked to go on that has not stopped, or that no service can go on with."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.evaluate import evaluation_table
+from api.cli.evaluation_tables import evaluation_table
 from api.cli.shared import Bar, as_json, notice, open_sightline, page_lines, print_json
 
 if TYPE_CHECKING:

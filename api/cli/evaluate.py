@@ -1,79 +1,166 @@
-"""`sightline evaluate`: recall@1/5/10 in both directions, before and after reranking."""
+"""`sightline evaluate`: a gallery with pairs is a benchmark; runs, their reports, and what lies between two of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from api.cli.calibrate import calibration_line
-from api.cli.shared import Bar, as_json, matcher_option, open_sightline, pooled_option, print_json
+from api.cli.evaluation_tables import evaluation_table, list_table
+from api.cli.shared import Bar, as_json, matcher_option, notice, open_sightline, pooled_option, print_json
 
 if TYPE_CHECKING:
-    from api.results import Evaluated
+    from api.library import Sightline
+
+SCORES = ("itc", "itm", "itm+itc", "probability")
+TASKS = ("retrieval", "caption", "vqa", "negatives")
 
 
 @click.command("evaluate")
-@click.argument("target")
+@click.argument("target", required=False)
+@click.option("--protocol", metavar="NAME", help="Whose rules are followed; by default those of the gallery's model.")
 @click.option("--candidates", type=int, help="How many ITC candidates the ITM head reads.")
+@click.option("--score", type=click.Choice(SCORES), help="What orders the candidates; all four are compared anyway.")
 @click.option("--no-rerank", "rerank", flag_value=False, default=True, help="Measure the ITC stage alone.")
 @matcher_option
 @pooled_option
+@click.option("--split", metavar="NAME", help="Only pictures of this split, with their texts.")
+@click.option("--subset", type=click.IntRange(min=1), metavar="N", help="Only N pictures, with their texts.")
+@click.option("--folds", type=click.IntRange(min=1), default=1, metavar="N", help="N galleries of one size, averaged.")
 @click.option("--queries", type=click.IntRange(min=1), help="A sample of so many queries per direction.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of subset, sample and intervals.")
 @click.option("--synthetic", is_flag=True, help="Let pairs that a model wrote count too.")
+@click.option("--resume", is_flag=True, help="Go on with a run of the same settings that did not come to its end.")
+@click.option("--task", type=click.Choice(TASKS), default="retrieval", show_default=True, help="What is measured.")
+@click.option("--questions", metavar="FILE", help="For --task vqa: questions of VQAv2, or lines of JSON.")
+@click.option("--annotations", metavar="FILE", help="For --task vqa: the annotations of VQAv2.")
+@click.option("--negatives", metavar="PATH", help="For --task negatives: a file or folder as SugarCrepe has them.")
+@click.option("--report", metavar="FILE", help="Write one self-contained HTML page.")
+@click.option("--trec", metavar="FOLDER", help="Write TREC run and qrels files.")
+@click.option("--list", "lists", is_flag=True, help="List the evaluations of TARGET.")
+@click.option("--show", type=int, metavar="ID", help="Show an evaluation again, with --report, --trec or --json.")
+@click.option("--compare", type=int, nargs=2, metavar="A B", help="Hold two evaluations against each other.")
+@click.option("--forget", type=int, metavar="ID", help="Forget an evaluation and its pages.")
 @as_json
-def command(
-    target: str,
-    candidates: int | None,
-    rerank: bool,
-    matcher: str | None,
-    pooled: int | None,
-    queries: int | None,
-    seed: int,
-    synthetic: bool,
-    json_wanted: bool,
-) -> None:
-    """Measure recall over the pairs of TARGET, a gallery or a folder with captions.jsonl."""
+def command(target: str | None, **options: Any) -> None:
+    """Measure recall over the pairs of TARGET: a gallery, a folder with captions.jsonl, or a dataset."""
+    check_usage(target, options)
+    sightline = open_sightline()
+    if options["compare"] is not None:
+        compare(sightline, *options["compare"], report=options["report"], json_wanted=options["json_wanted"])
+    elif options["forget"] is not None:
+        sightline.forget_evaluation(options["forget"])
+        click.echo(f"evaluation {options['forget']} is forgotten")
+    elif options["lists"]:
+        assert target is not None
+        show_list(sightline, target, json_wanted=options["json_wanted"])
+    elif options["show"] is not None:
+        finish(sightline, options["show"], options)
+    elif options["task"] != "retrieval":
+        assert target is not None
+        run_task(sightline, target, options)
+    else:
+        assert target is not None
+        finish(sightline, run(sightline, target, options), options)
+
+
+def check_usage(target: str | None, options: dict[str, Any]) -> None:
+    """Raise UsageError for options that do not go together."""
+    from api.errors import UsageError
+
+    alone = [name for name in ("compare", "forget", "show") if options[name] is not None]
+    if len(alone) > 1:
+        raise UsageError(alone[1], f"--{alone[0]} and --{alone[1]} ask for two things; give one of them")
+    if target is None and not alone:
+        raise UsageError("target", "name a gallery or a folder, or --show, --compare or --forget an evaluation")
+    if target is not None and alone:
+        raise UsageError("target", f"--{alone[0]} names an evaluation, which knows its gallery; leave out {target}")
+    needs = {"questions": "vqa", "annotations": "vqa", "negatives": "negatives"}
+    for name, task in needs.items():
+        if options[name] is not None and options["task"] != task:
+            raise UsageError(name, f"--{name} is for --task {task}")
+    for task, name in (("vqa", "questions"), ("negatives", "negatives")):
+        if options["task"] == task and options[name] is None:
+            raise UsageError(name, f"--task {task} needs --{name}")
+    if options["task"] != "retrieval":
+        for name in ("report", "trec"):
+            if options[name] is not None:
+                raise UsageError(name, f"--{name} is for --task retrieval")
+    if options["trec"] is not None and (options["compare"] is not None or options["lists"]):
+        raise UsageError("trec", "--trec writes one evaluation's files: run or --show one")
+
+
+def run(sightline: Sightline, target: str, options: dict[str, Any]) -> int:
+    """Measure, and give the evaluation's id."""
+    names = ("candidates", "rerank", "queries", "seed", "synthetic", "matcher", "pooled")
+    names += ("protocol", "score", "split", "subset", "folds", "resume")
+    try:
+        with Bar() as bar:
+            evaluated = sightline.evaluate(target, **{name: options[name] for name in names}, progress=bar)
+    except KeyboardInterrupt:
+        notice("Stopped. What was asked so far is kept; the same command with --resume goes on from here.")
+        raise click.exceptions.Exit(130) from None
+    return evaluated.id
+
+
+def finish(sightline: Sightline, evaluation_id: int, options: dict[str, Any]) -> None:
+    """Write the files that are asked for, and show the evaluation."""
     from api.schemas import EvaluatedOut
 
-    sightline = open_sightline()
+    evaluated = sightline.evaluation(evaluation_id)
+    if options["report"] is not None:
+        notice(f"report: {sightline.report(evaluation_id, Path(options['report']))}")
+    if options["trec"] is not None:
+        for path in sightline.export_trec(evaluation_id, Path(options["trec"])):
+            notice(f"wrote {path}")
+    if options["json_wanted"]:
+        print_json(EvaluatedOut.of(evaluated).model_dump(mode="json"))
+    else:
+        click.echo(evaluation_table(evaluated))
+
+
+def show_list(sightline: Sightline, target: str, *, json_wanted: bool) -> None:
+    """List a gallery's evaluations, the newest first."""
+    from api.schemas import EvaluatedOut
+
+    found = sightline.evaluations(sightline.name_of(target))
+    if json_wanted:
+        print_json([EvaluatedOut.of(one).model_dump(mode="json") for one in found])
+    else:
+        click.echo(list_table(found))
+
+
+def compare(sightline: Sightline, first: int, second: int, *, report: str | None, json_wanted: bool) -> None:
+    """Hold two evaluations against each other."""
+    from api.cli.comparison import table
+
+    comparison = sightline.compare(first, second)
+    if report is not None:
+        notice(f"report: {sightline.report_comparison(first, second, Path(report))}")
+    if json_wanted:
+        print_json(comparison.to_json())
+    else:
+        click.echo(table(comparison))
+
+
+def run_task(sightline: Sightline, target: str, options: dict[str, Any]) -> None:
+    """Measure captions, answers or hard negatives."""
+    from api.cli.task_tables import task_table
+
     with Bar() as bar:
-        evaluated = sightline.evaluate(
+        result = sightline.evaluate_task(
             target,
-            candidates=candidates,
-            rerank=rerank,
-            queries=queries,
-            seed=seed,
-            synthetic=synthetic,
-            matcher=matcher,
-            pooled=pooled,
+            options["task"],
+            questions=options["questions"],
+            annotations=options["annotations"],
+            negatives=options["negatives"],
+            matcher=options["matcher"],
+            subset=options["subset"],
+            seed=options["seed"],
             progress=bar,
         )
-    if json_wanted:
-        print_json(EvaluatedOut.of(evaluated).model_dump(mode="json"))
-        return
-    click.echo(evaluation_table(evaluated))
-
-
-def evaluation_table(evaluated: Evaluated) -> str:
-    """Show a line per direction and stage."""
-    lines = [
-        f"{evaluated.gallery}, model {evaluated.model}, {evaluated.candidates} candidates {_reading(evaluated)}",
-        f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}",
-    ]
-    for one in evaluated.directions:
-        for stage, recalls in (("before reranking", one.before), ("after reranking", one.after)):
-            if recalls is not None:
-                shown = " ".join(f"{recalls[f'recall@{k}']:7.1%}" for k in (1, 5, 10))
-                lines.append(f"{one.name:12} {one.queries or 0:7d} {stage:18} {shown}")
-    lines += [calibration_line(one.calibration) for one in evaluated.directions if one.calibration is not None]
-    return "\n".join(lines)
-
-
-def _reading(evaluated: Evaluated) -> str:
-    """Say what became of the candidates, and how they were found where that is unusual."""
-    said = "not reranked" if evaluated.matcher is None else "reranked"
-    if evaluated.matcher not in (None, evaluated.model):
-        said += f" by {evaluated.matcher}"
-    return said if evaluated.pooled is None else f"{said}, first pass over {evaluated.pooled}"
+    if options["json_wanted"]:
+        print_json(result.to_json())
+    else:
+        click.echo(task_table(result))

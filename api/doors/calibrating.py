@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from api.doors import evaluations
+from api.doors import evaluations, fits
 from api.doors.pages import require_model
 from api.doors.ranking import Ranking
 from api.doors.thresholds import IMAGES
@@ -47,10 +47,11 @@ def calibrate(
         has_pairs = bool(items.pairs(session, gallery.id))
     if not has_pairs:
         return [_from_captions(wiring, gallery, reranker, queries or CAPTIONED, progress)]
-    ranking = Ranking(evaluations.LEAST_CANDIDATES, matcher=matcher)
+    depth = max(wiring.depth_of_evaluation(gallery, matcher), evaluations.LEAST_CANDIDATES)
+    ranking = Ranking(evaluations.LEAST_CANDIDATES, depth, matcher=matcher)
     done = evaluations.run(wiring, gallery, ranking, queries=queries or QUERIES, seed=SEED, progress=progress)
     with wiring.database.writing() as session:
-        kept = evaluations.keep_fits(session, gallery, done)
+        kept = fits.keep_fits(session, gallery, done)
     if not kept:
         raise TooFewToCalibrate(gallery.name)
     return kept
@@ -81,7 +82,7 @@ def _from_captions(
     )
     fitted = fit(sample)
     with wiring.database.writing() as session:
-        return evaluations.keep_fit(session, gallery, reranker, fitted, IMAGES, CAPTIONS, snapshot.revision)
+        return fits.keep_fit(session, gallery, reranker, fitted, IMAGES, CAPTIONS, snapshot.revision)
 
 
 def _captioned(

@@ -1,221 +1,315 @@
-"""A gallery with pairs is measured, and the result is kept."""
+"""A gallery with pairs is measured; every query's page is kept, so that a run can go on and be read again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from itertools import islice
+from platform import python_version
+from time import monotonic
+from typing import Any, TypeVar
 
+import numpy as np
+
+from api.doors.evaluated import evaluated, to_measures
+from api.doors.fits import Run, keep_fits
 from api.doors.pages import require_model
 from api.doors.ranking import Ranking
-from api.results import PAIRS, Calibration, Evaluated, MeasuredDirection
+from api.errors import UsageError
+from api.results import Evaluated
 from api.wiring import Wiring
 from indexer.build import Progress
-from retrieval.calibration import method_of, to_parameters
-from retrieval.evaluation import run as evaluation
-from retrieval.evaluation.calibrating import Fitted
-from retrieval.evaluation.measures import RecallCurve
-from retrieval.evaluation.run import Direction
+from retrieval.evaluation import measured, pages, protocols
+from retrieval.evaluation.benchmark import Benchmark, Choice, benchmark
+from retrieval.evaluation.measured import Direction, Tally
+from retrieval.evaluation.pages import DIRECTIONS, Found
+from retrieval.evaluation.protocols import Protocol
+from retrieval.evaluation.run import run as asking
+from retrieval.models.checkpoints import Scoring
+from retrieval.models.roles import Encoder
 from retrieval.rerank import Reranker
-from storage import calibrations, evaluations
+from storage import evaluations
 from storage.db import Session
-from storage.evaluations import Evaluation
+from storage.evaluations import Evaluation, NewEvaluation
+from storage.evaluations import Page as StoredPage
 from storage.galleries import Gallery
+
+T = TypeVar("T")
 
 LEAST_CANDIDATES = 10
 """recall@10 needs ten places, however few are reranked."""
+UNRANKED_CANDIDATES = 128
+"""Of a first stage alone, so that a page is long enough for every measure."""
+PAGES_AT_ONCE = 64
+SECONDS_AT_ONCE = 5.0
+"""Pages are kept when there are so many, or when so much time has passed: that much is asked again after a kill."""
+LIBRARIES = ("sightline", "torch", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "pillow")
+SCORES: Mapping[str, Scoring] = {
+    "itc": "itc",
+    "itm": "itm",
+    "itm+itc": "itm+itc",
+    "probability": "itm-probability",
+}
+"""What a person calls the scores that order candidates."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run found: both directions, the gallery's revision, how many candidates, and who reranked them."""
+class Asked:
+    """What an evaluation is to measure: what of the gallery, how pages are made, and by whose rules.
 
-    directions: tuple[Direction, ...]
-    revision: int
-    candidates: int
-    reranker: Reranker | None
-
-
-def evaluate(
-    wiring: Wiring,
-    gallery: Gallery,
-    ranking: Ranking,
-    *,
-    queries: int | None,
-    seed: int,
-    synthetic: bool = False,
-    progress: Progress,
-) -> Evaluated:
-    """Measure recall@1/5/10 in both directions over the gallery's pairs, and store the result.
-
-    Pairs that a model wrote count where `synthetic` asks for them. What the run says of match probabilities is kept for
-    searches too, unless fewer candidates were read than usual, or more queries have said it of the same revision.
+    `protocol` names a row of `retrieval.evaluation.protocols`; None is that of the gallery's model. `score` orders the
+    candidates otherwise than the protocol does.
     """
-    model = require_model(gallery, "an evaluation")
-    done = run(wiring, gallery, ranking, queries=queries, seed=seed, synthetic=synthetic, progress=progress)
-    judge = None if done.reranker is None else done.reranker.matcher.name
-    settings: dict[str, Any] = {"candidates": done.candidates, "rerank": judge is not None, "queries": queries}
-    settings |= {"seed": seed}
-    unusual = {"synthetic": synthetic, "matcher": None if judge == model else judge, "pooled": ranking.pooled}
-    settings |= {name: value for name, value in unusual.items() if value}
-    with wiring.database.writing() as session:
-        stored = evaluations.store(
-            session,
-            gallery.id,
-            revision=done.revision,
-            model=model,
-            settings=settings,
-            measures={one.name: _measures(one) for one in done.directions},
-        )
-    if not synthetic and done.candidates >= wiring.depth_of_evaluation(gallery, ranking.matcher):
-        with wiring.database.writing() as session:
-            keep_fits(session, gallery, done, only_better=True)
-    return _evaluated(gallery, stored)
+
+    ranking: Ranking
+    choice: Choice
+    protocol: str | None = None
+    score: str | None = None
 
 
-def run(
-    wiring: Wiring,
-    gallery: Gallery,
-    ranking: Ranking,
-    *,
-    queries: int | None,
-    seed: int,
-    synthetic: bool = False,
-    progress: Progress,
-) -> Run:
-    """Ask a gallery's texts for its pictures and its pictures for their texts, and keep nothing of it."""
-    require_model(gallery, "an evaluation")
-    encoder = wiring.encoder_of(gallery)
-    reranker = wiring.reranker_of(gallery, ranking.matcher) if ranking.rerank else None
-    depth = max(ranking.depth(wiring.depth_of_evaluation(gallery, ranking.matcher)), LEAST_CANDIDATES)
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation does: the models, the protocol and every setting that its numbers depend on."""
+
+    model: str
+    encoder: Encoder
+    reranker: Reranker | None
+    protocol: Protocol
+    scoring: Scoring
+    candidates: int
+    pooled: int | None
+    departures: tuple[str, ...]
+    choice: Choice
+
+
+def evaluate(wiring: Wiring, gallery: Gallery, asked: Asked, *, resume: bool = False, progress: Progress) -> Evaluated:
+    """Measure a gallery over its pairs in both directions, and store the result.
+
+    `resume` goes on with an evaluation of the same settings that did not come to its end; without one, a new one
+    begins. What the run says of match probabilities is kept for searches too, unless fewer candidates were read than
+    usual, or more queries have said it of the same revision.
+    """
+    plan = _plan(wiring, gallery, asked)
     with wiring.database.reading() as session:
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")
-        progress.begin("queries", evaluation.total_queries(session, gallery.id, queries, synthetic=synthetic))
-        directions = evaluation.run(
-            session,
-            images,
-            texts,
-            encoder,
-            reranker,
-            candidates=depth,
-            queries=queries,
-            seed=seed,
-            synthetic=synthetic,
-            advance=progress.advance,
-            pooled=ranking.pooled,
-        )
-    return Run(tuple(directions), images.revision, depth, reranker)
+        bench = benchmark(session, images, texts, plan.choice)
+    stored = _begun(wiring, gallery, plan, images.revision, resume=resume)
+    _ask(wiring, plan, bench, stored, progress)
+    with wiring.database.reading() as session:
+        directions = tuple(_tally(plan, bench, name, _stored(session, stored, name)) for name in DIRECTIONS)
+    with wiring.database.writing() as session:
+        stored = evaluations.finish(session, stored.id, to_measures(directions))
+    done = Run(directions, stored.revision, plan.candidates, plan.reranker)
+    if _is_usual(wiring, gallery, plan, asked):
+        with wiring.database.writing() as session:
+            keep_fits(session, gallery, done, only_better=True)
+    return evaluated(gallery, stored)
 
 
-def of_gallery(session: Session, gallery: Gallery) -> list[Evaluated]:
-    """List what was measured of a gallery, the newest first."""
-    return [_evaluated(gallery, stored) for stored in evaluations.of_gallery(session, gallery.id)]
+def run(
+    wiring: Wiring, gallery: Gallery, ranking: Ranking, *, queries: int | None, seed: int, progress: Progress
+) -> Run:
+    """Ask a gallery's texts for its pictures and its pictures for their texts, and keep nothing of it."""
+    plan = _plan(wiring, gallery, Asked(ranking, Choice(queries=queries, seed=seed)))
+    with wiring.database.reading() as session:
+        images = wiring.snapshots.newest(session, gallery, "image")
+        texts = wiring.snapshots.newest(session, gallery, "text")
+        bench = benchmark(session, images, texts, plan.choice)
+    progress.begin("queries", sum(bench.queries(name) for name in DIRECTIONS))
+    tallies = {name: _new_tally(plan, bench, name) for name in DIRECTIONS}
+    takers = {name: _taker(tally, bench) for name, tally in tallies.items()}
+    for found in asking(bench, plan.encoder, plan.reranker, candidates=plan.candidates, pooled=plan.pooled):
+        takers[found.direction](found)
+        progress.advance(1)
+    directions = tuple(tally.measured(seed=seed) for tally in tallies.values())
+    return Run(directions, images.revision, plan.candidates, plan.reranker)
 
 
-def keep_fits(session: Session, gallery: Gallery, done: Run, *, only_better: bool = False) -> list[Calibration]:
-    """Keep what a run says of match probabilities, direction by direction, and give what is kept.
-
-    `only_better` leaves a fit in place that more queries made of the same revision.
-    """
-    if done.reranker is None:
-        return []
-    found = ((one.name, one.calibration) for one in done.directions if one.calibration is not None)
-    return [
-        keep_fit(session, gallery, done.reranker, fitted, name, PAIRS, done.revision, only_better=only_better)
-        for name, fitted in found
-    ]
+# --- what is asked, made definite
 
 
-def keep_fit(
-    session: Session,
-    gallery: Gallery,
-    reranker: Reranker,
-    fitted: Fitted,
-    direction: str,
-    source: str,
-    revision: int,
-    *,
-    only_better: bool = False,
-) -> Calibration:
-    """Keep one fit of a matcher, and give what is kept then."""
-    matcher = reranker.matcher
-    known = calibrations.find(
-        session, gallery.id, matcher=matcher.name, fingerprint=matcher.fingerprint, direction=direction
+def _plan(wiring: Wiring, gallery: Gallery, asked: Asked) -> Plan:
+    model = require_model(gallery, "an evaluation")
+    ranking = asked.ranking
+    if asked.score is not None and asked.score not in SCORES:
+        raise UsageError("score", f"there is no score {asked.score!r}; there are {', '.join(SCORES)}")
+    wanted = None if asked.protocol is None else protocols.by_name(asked.protocol)
+    encoder = wiring.encoder_of(gallery)
+    reranks = ranking.rerank and (wanted is None or wanted.scoring != "itc")
+    reranker = wiring.reranker_of(gallery, ranking.matcher) if reranks else None
+    if wanted is not None and wanted.scoring != "itc" and reranker is None and ranking.rerank:
+        sentence = f"protocol {wanted.name} reranks, and {model} has no matcher: name one with --matcher, or take itc"
+        raise UsageError("protocol", sentence)
+    if asked.score not in (None, "itc") and reranker is None:
+        raise UsageError("score", f"the score {asked.score} needs a matcher, and nothing is reranked here")
+    judge = wiring.checkpoint(model if reranker is None else reranker.matcher.name)
+    protocol = wanted or (protocols.PROTOCOLS["itc"] if reranker is None else protocols.protocol_of(judge))
+    scoring = _scoring(asked, wanted, reranker)
+    if reranker is not None:
+        reranker = replace(reranker, scoring=scoring)
+    candidates = _candidates(ranking, protocol, reranker)
+    return Plan(
+        model=model,
+        encoder=encoder,
+        reranker=reranker,
+        protocol=protocol,
+        scoring=scoring,
+        candidates=candidates,
+        pooled=ranking.pooled,
+        departures=tuple(protocol.departures(judge, candidates, scoring)),
+        choice=asked.choice,
     )
-    is_worse = known is not None and known.revision == revision and known.measured["queries"] > fitted.queries
-    if known is None or not (only_better and is_worse):
-        known = calibrations.Calibration(
-            matcher=matcher.name,
-            fingerprint=matcher.fingerprint,
-            direction=direction,
-            revision=revision,
-            source=source,
-            method=method_of(fitted.curve),
-            parameters=to_parameters(fitted.curve),
-            measured=_measured(fitted),
-            created_at=datetime.now(UTC),
-        )
-        calibrations.store(session, gallery.id, known)
-    return Calibration.of(known, gallery)
 
 
-def _measures(one: Direction) -> dict[str, Any]:
-    """Write a direction as it is stored."""
-    fitted = one.calibration
-    calibration = None if fitted is None else {"method": method_of(fitted.curve), "measured": _measured(fitted)}
-    return {
-        "queries": one.queries,
-        "before": one.before,
-        "after": one.after,
-        "curve": asdict(one.curve),
-        "calibration": calibration,
+def _scoring(asked: Asked, wanted: Protocol | None, reranker: Reranker | None) -> Scoring:
+    if reranker is None:
+        return "itc"
+    if asked.score is not None:
+        return SCORES[asked.score]
+    return reranker.scoring if wanted is None else wanted.scoring
+
+
+def _candidates(ranking: Ranking, protocol: Protocol, reranker: Reranker | None) -> int:
+    """Choose how many candidates are read: what was asked for, else what the protocol says."""
+    usual = protocol.candidates or (UNRANKED_CANDIDATES if reranker is None else 1 << 40)
+    return max(ranking.depth(usual), LEAST_CANDIDATES)
+
+
+def _is_usual(wiring: Wiring, gallery: Gallery, plan: Plan, asked: Asked) -> bool:
+    """Whether a run's match probabilities are those that a search shows."""
+    choice = plan.choice
+    is_whole = choice.split is None and choice.subset is None and choice.folds == 1 and not choice.synthetic
+    return is_whole and plan.candidates >= wiring.depth_of_evaluation(gallery, asked.ranking.matcher)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """Write down everything that the numbers depend on, unusual things only where they are asked for."""
+    matcher = None if plan.reranker is None else plan.reranker.matcher.name
+    choice = plan.choice
+    found: dict[str, Any] = {"candidates": plan.candidates, "rerank": matcher is not None, "queries": choice.queries}
+    found |= {"seed": choice.seed, "scoring": plan.scoring, "departures": list(plan.departures)}
+    unusual = {
+        "synthetic": choice.synthetic,
+        "matcher": None if matcher == plan.model else matcher,
+        "pooled": plan.pooled,
+        "split": choice.split,
+        "subset": choice.subset,
+        "folds": None if choice.folds == 1 else choice.folds,
     }
+    return found | {name: value for name, value in unusual.items() if value}
 
 
-def _measured(fitted: Fitted) -> dict[str, Any]:
-    return {name: value for name, value in asdict(fitted).items() if name != "curve"}
+# --- asking, and keeping what is found
 
 
-def _evaluated(gallery: Gallery, stored: Evaluation) -> Evaluated:
-    """Read a stored evaluation; older ones know less."""
-    matcher = stored.settings.get("matcher") or (stored.model if stored.settings["rerank"] else None)
-    directions = [
-        MeasuredDirection(
-            name=name,
-            queries=measures.get("queries"),
-            before=measures["before"],
-            after=measures["after"],
-            curve=RecallCurve(**measures["curve"]) if "curve" in measures else None,
-            calibration=_calibration(gallery, stored, matcher, name, measures.get("calibration")),
+def _begun(wiring: Wiring, gallery: Gallery, plan: Plan, revision: int, *, resume: bool) -> Evaluation:
+    """Find the evaluation to go on with, or begin one."""
+    settings = _settings(plan)
+    matcher_fingerprint = None if plan.reranker is None else plan.reranker.matcher.fingerprint
+    facts = [revision, plan.model, plan.encoder.fingerprint, matcher_fingerprint, plan.protocol.name, settings]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    with wiring.database.writing() as session:
+        known = evaluations.unfinished(session, gallery.id, digest)
+        if known is not None and resume:
+            return known
+        if known is not None:
+            wiring.say(f"evaluation {known.id} of these settings did not come to its end; --resume goes on with it")
+        elif resume:
+            wiring.say("no evaluation of these settings was left unfinished; a new one begins")
+        new = NewEvaluation(
+            revision=revision,
+            model=plan.model,
+            settings=settings,
+            digest=digest,
+            fingerprint=plan.encoder.fingerprint,
+            matcher_fingerprint=matcher_fingerprint,
+            protocol=plan.protocol.name,
+            versions=versions(wiring),
         )
-        for name, measures in stored.measures.items()
-    ]
-    return Evaluated(
-        id=stored.id,
-        gallery=gallery.name,
-        model=stored.model,
-        matcher=matcher,
-        revision=stored.revision,
-        candidates=stored.settings["candidates"],
-        pooled=stored.settings.get("pooled"),
-        directions=tuple(directions),
-        created_at=stored.created_at,
+        return evaluations.begin(session, gallery.id, new)
+
+
+def _ask(wiring: Wiring, plan: Plan, bench: Benchmark, stored: Evaluation, progress: Progress) -> None:
+    with wiring.database.reading() as session:
+        done = evaluations.asked(session, stored.id)
+    progress.begin("queries", sum(bench.queries(name) for name in DIRECTIONS) - sum(map(len, done.values())))
+    found = asking(bench, plan.encoder, plan.reranker, candidates=plan.candidates, pooled=plan.pooled, done=done)
+    for some, seconds in _spans(found):
+        rows = [_page(plan, bench, one) for one in some]
+        with wiring.database.writing() as session:
+            evaluations.add_pages(session, stored.id, rows, seconds=seconds)
+        # After the pages are kept: whoever watches may end this here.
+        progress.advance(len(rows))
+
+
+def _spans(values: Iterable[T]) -> Iterator[tuple[list[T], float]]:
+    """Cut what comes into parts that are worth keeping, with the seconds that each took."""
+    waiting, begun = iter(values), monotonic()
+    while some := list(islice(waiting, 1)):
+        while (
+            len(some) < PAGES_AT_ONCE and monotonic() - begun < SECONDS_AT_ONCE and (more := list(islice(waiting, 1)))
+        ):
+            some += more
+        now = monotonic()
+        yield some, now - begun
+        begun = monotonic()
+
+
+def _page(plan: Plan, bench: Benchmark, found: Found) -> StoredPage:
+    right = bench.folds[found.fold].right[found.direction][found.query]
+    before, after = measured.ranks(found, right, plan.scoring)
+    return StoredPage(
+        direction=found.direction,
+        query_id=found.query,
+        fold=found.fold,
+        before=before,
+        after=after if plan.reranker is not None else None,
+        first_milliseconds=found.first_milliseconds,
+        rerank_milliseconds=found.rerank_milliseconds,
+        page=pages.to_bytes(found.rows),
     )
 
 
-def _calibration(
-    gallery: Gallery, stored: Evaluation, matcher: str | None, direction: str, found: dict[str, Any] | None
-) -> Calibration | None:
-    if found is None or matcher is None:
-        return None
-    return Calibration(
-        matcher=matcher,
-        direction=direction,
-        source=PAIRS,
-        method=found["method"],
-        revision=stored.revision,
-        is_current=stored.revision == gallery.revision,
-        created_at=stored.created_at,
-        **Calibration.measured(found["measured"]),
-    )
+def _stored(session: Session, stored: Evaluation, direction: str) -> Iterator[Found]:
+    """Read again what the queries of a direction found."""
+    for one in evaluations.pages(session, stored.id, direction):
+        rows = pages.from_bytes(one.page)
+        yield Found(one.direction, one.query_id, one.fold, rows, one.first_milliseconds, one.rerank_milliseconds)
+
+
+def _new_tally(plan: Plan, bench: Benchmark, direction: str) -> Tally:
+    is_reranked, items = plan.reranker is not None, bench.pool(direction)
+    return Tally(direction, items=items, scoring=plan.scoring, is_reranked=is_reranked, candidates=plan.candidates)
+
+
+def _taker(tally: Tally, bench: Benchmark) -> Any:
+    pools = [fold.pool(tally.name) for fold in bench.folds]
+    ids = [np.sort(np.concatenate([part.ids[part.alive] for part in pool.parts])) for pool in pools]
+
+    def take(found: Found) -> None:
+        tally.add(found, bench.folds[found.fold].right[tally.name][found.query], ids[found.fold])
+
+    return take
+
+
+def _tally(plan: Plan, bench: Benchmark, direction: str, found: Iterable[Found]) -> Direction:
+    tally = _new_tally(plan, bench, direction)
+    take = _taker(tally, bench)
+    for one in found:
+        take(one)
+    return tally.measured(seed=plan.choice.seed)
+
+
+def versions(wiring: Wiring) -> dict[str, str]:
+    """Name what computes here: libraries with their versions, Python, the device and the precision."""
+    found = {"python": python_version(), "device": wiring.device, "precision": wiring.precision}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from api.doors import calibrating, demo, embedding, evaluations, folders
-from api.doors.evaluations import LEAST_CANDIDATES
+from api.doors import calibrating, demo, embedding, evaluations, folders, places
+from api.doors.evaluations import LEAST_CANDIDATES, Asked
 from api.doors.pages import require_model
 from api.doors.pictures import make_first_thumbnails
 from api.doors.ranking import Ranking
@@ -18,8 +18,10 @@ from api.errors import FolderForbidden, NotNow, Overloaded, UsageError
 from api.paths import expanded
 from api.wiring import Wiring
 from indexer.errors import SourceMissing
-from indexer.uri import from_uri, to_uri
+from indexer.sources.opening import Place, from_source, is_dataset
+from indexer.uri import to_uri
 from retrieval.errors import NoModel, NoPairs, NotRun, RoleMissing
+from retrieval.evaluation.benchmark import Choice
 from retrieval.models.checkpoints import companion
 from storage import galleries, items, jobs
 from storage.db import Session
@@ -42,7 +44,7 @@ def enqueue_index(wiring: Wiring, name: str, folder: str | None, model: str | No
     else:
         folder = str(allowed_folder(wiring, folder))
         if known is not None:
-            folders.check_apart(Path(folder), known)
+            places.check_apart(Path(folder), known)
     folders.require_model_here(wiring, known, model)
     return _enqueue(wiring, "index", name, {"kind": "index", "gallery": name, "folder": folder, "model": model})
 
@@ -81,24 +83,27 @@ def do(wiring: Wiring, job: Job, watch: Watch) -> None:
     """Do what a job asks for."""
     match job.request or {}:
         case {"kind": "index", "gallery": str(name), "folder": folder, "model": model}:
-            for place in require_places(wiring, name) if folder is None else [allowed_folder(wiring, folder)]:
+            for place in require_places(wiring, name) if folder is None else [Place(allowed_folder(wiring, folder))]:
                 folders.index(
                     wiring,
-                    place,
+                    place.path,
                     gallery=name,
                     model=model,
                     progress=watch,
                     downloads="never",
                     within=wiring.settings.folders,
+                    reading=place.reading,
                 )
             make_first_thumbnails(wiring, folders.by_name(wiring, name), watch)
         case {"kind": "evaluate", "gallery": str(name)} as asked:
-            ranking = Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"])
+            wanted = Asked(
+                Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"]),
+                Choice(queries=asked["queries"], seed=asked["seed"]),
+            )
             gallery = folders.by_name(wiring, name)
             _require_weights_of_evaluation(wiring, gallery, rerank=asked["rerank"])
-            evaluated = evaluations.evaluate(
-                wiring, gallery, ranking, queries=asked["queries"], seed=asked["seed"], progress=watch
-            )
+            # A job that a dying service left behind goes on where it was.
+            evaluated = evaluations.evaluate(wiring, gallery, wanted, resume=True, progress=watch)
             watch.report = lambda: {"evaluation": evaluated.id}
         case {"kind": "calibrate", "gallery": str(name)}:
             gallery = folders.by_name(wiring, name)
@@ -135,20 +140,33 @@ def continue_(wiring: Wiring, job_id: int) -> Job:
         return jobs.continue_(session, job_id)
 
 
-def require_places(wiring: Wiring, name: str) -> list[Path]:
+def require_places(wiring: Wiring, name: str) -> list[Place]:
     """Name what a gallery is made of: its sources, and what was uploaded into it. There must be something."""
     known = _find(wiring, name)
-    places = [from_uri(source) for source in (known.sources if known else ())]
+    found = [from_source(source) for source in (known.sources if known else ())]
     uploaded = wiring.uploads.folder(name)
     if os.path.isdir(uploaded) and to_uri(uploaded.resolve()) not in (known.sources if known else ()):
-        places.append(uploaded)
-    if not places:
+        found.append(Place(uploaded))
+    if not found:
         sentence = f"there is no gallery {name!r} yet, and no picture was uploaded for one: name a folder"
         raise UsageError("folder", sentence)
-    for place in places:
-        if not os.path.isdir(place):
-            raise SourceMissing(place)
-    return places
+    for place in found:
+        if not os.path.exists(place.path):
+            raise SourceMissing(place.path)
+        if is_dataset(place.path):
+            _require_allowed(wiring, place.path)
+    return found
+
+
+def _require_allowed(wiring: Wiring, dataset: Path) -> None:
+    """Raise UsageError for a dataset elsewhere: whoever writes it says which files of this machine are pictures."""
+    roots = wiring.settings.allowed_folders
+    if not any(dataset.is_relative_to(root.resolve()) for root in roots):
+        raise UsageError(
+            "folder",
+            f"the dataset {dataset} lies in no folder that this service may index: its keeper names some in "
+            f"SIGHTLINE_FOLDERS, or indexes it at the command line: sightline index {dataset}",
+        )
 
 
 def allowed_folder(wiring: Wiring, folder: str) -> Path:

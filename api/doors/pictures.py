@@ -26,6 +26,7 @@ from storage import galleries, items
 from storage.errors import ItemNotFound
 from storage.galleries import Gallery
 from storage.items import Item
+from storage.tables import MetadataTable
 
 Picture = Image | Path | str | bytes
 """A decoded picture, a file, or a file's content."""
@@ -68,7 +69,9 @@ def item_detail(wiring: Wiring, item_id: int) -> ItemDetail:
     with wiring.database.reading() as session:
         found = items.by_id(session, item_id)
         gallery = galleries.by_id(session, found.gallery_id)
-        return ItemDetail(found, gallery.name, items.created_at(session, found.id))
+        known = session.get(MetadataTable, found.id)
+        split, metadata = (None, {}) if known is None else (known.split, known.body)
+        return ItemDetail(found, gallery.name, items.created_at(session, found.id), split, metadata)
 
 
 def in_gallery(wiring: Wiring, item_id: int) -> tuple[Gallery, Image]:

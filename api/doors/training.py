@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from api.doors import evaluations, folders
+from api.doors.evaluations import Asked
 from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.paths import expanded
@@ -23,6 +24,7 @@ from indexer.build import Progress, Report
 from indexer.sources.folder import captions
 from indexer.uri import from_uri, to_uri
 from retrieval.errors import BadQuestions, NoPairs, PairsWithoutPicture, TrainingNotWritten
+from retrieval.evaluation.benchmark import Choice
 from retrieval.models import hub, load
 from retrieval.models.checkpoints import Checkpoint, Role, companion
 from retrieval.models.preprocess import pre_caption
@@ -356,8 +358,9 @@ def _recall(
     try:
         indexed = folders.index(apart, shown, gallery="held-out", model=str(model), progress=progress)
         gallery = folders.by_name(apart, indexed.gallery)
-        ranking = Ranking(evaluations.LEAST_CANDIDATES)
-        evaluated = evaluations.evaluate(apart, gallery, ranking, queries=None, seed=0, progress=progress)
+        depth = max(apart.depth_of_evaluation(gallery), evaluations.LEAST_CANDIDATES)
+        asked = Asked(Ranking(evaluations.LEAST_CANDIDATES, depth), Choice())
+        evaluated = evaluations.evaluate(apart, gallery, asked, progress=progress)
     except Exception as error:
         if isinstance(error.__cause__, sqlite3.OperationalError):  # SQLAlchemy's own error would be a traceback
             raise TrainingNotWritten(home, error.__cause__) from error
@@ -375,9 +378,13 @@ def measures_of(evaluated: Evaluated) -> dict[str, float]:
     for direction in evaluated.directions:
         stages = {"itc": direction.before, "itm": direction.after}
         for stage, recalls in stages.items():
-            named |= {f"{direction.name} {stage} {name}": value for name, value in (recalls or {}).items()}
-        final += (direction.after or direction.before).values()
+            named |= {f"{direction.name} {stage} {name}": value for name, value in _recalls(recalls).items()}
+        final += _recalls(direction.after or direction.before).values()
     return {"mean_recall": fmean(final), **named}
+
+
+def _recalls(measures: Mapping[str, float | None] | None) -> dict[str, float]:
+    return {name: value for name, value in (measures or {}).items() if name.startswith("recall@") and value is not None}
 
 
 def _held_out_texts(pictures: _Pictures, examples: Examples) -> dict[Item, list[str]]:

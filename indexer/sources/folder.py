@@ -8,12 +8,14 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from indexer.decode import PICTURE_SUFFIXES, open_file, unreadable
 from indexer.errors import BadCaptions, DecodeFailed, SourceMissing
 from indexer.originals import stamp
+from indexer.sources.description import Description
 from indexer.uri import to_uri
+from storage.items import text_hash
 
 CAPTIONS = "captions.jsonl"
 LEADS_OUT = "unreadable: a link out of the folders that may be indexed"
@@ -47,6 +49,40 @@ class CaptionRecord:
 
     file_uri: str
     texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder as what a gallery is made of: its files, and what its `captions.jsonl` said when it was opened.
+
+    Equal texts are one item, and a text is one even where the file that it describes is missing.
+    """
+
+    folder: Path
+    uri: str
+    captions: tuple[CaptionRecord, ...]
+    within: Sequence[Path] | None = None
+    layout: None = None
+    texts_need_pictures = False
+
+    def records(self) -> Iterator[Record]:
+        """Walk the folder: see `records`."""
+        return records(self.folder, self.within)
+
+    def descriptions(self) -> Iterator[Description]:
+        """Say what `captions.jsonl` says, line by line."""
+        for one in self.captions:
+            texts = {f"{self.uri}/{CAPTIONS}#{text_hash(text)[:16]}": text for text in one.texts}
+            yield Description(one.file_uri, texts)
+
+    def name_of(self, uri: str) -> str:
+        """Give the words in a file's name and in the folders between the source and it."""
+        return str(PurePosixPath(uri.removeprefix(self.uri)).with_suffix("")).strip("/")
+
+
+def open_folder(folder: Path, within: Sequence[Path] | None = None) -> FolderSource:
+    """Read a folder's captions; raises `SourceMissing` and `BadCaptions`. `within` is that of `records`."""
+    return FolderSource(folder, to_uri(folder), tuple(captions(folder, within)), within)
 
 
 def records(folder: Path, within: Sequence[Path] | None = None) -> Iterator[Record]:
@@ -88,11 +124,11 @@ def check_captions(content: bytes) -> None:
         pass
 
 
-def looks_rendered(folder: Path, is_rendered: Callable[[Path], bool], *, sample: int = 20) -> bool:
-    """Tell whether a folder holds drawn scenes only: all of a sample, spread over its pictures, are marked as such."""
+def looks_rendered(found: Iterable[Record], is_rendered: Callable[[Path], bool], *, sample: int = 20) -> bool:
+    """Tell whether records are of drawn scenes only: all of a sample, spread over the pictures, are marked as such."""
     pictures = [
         record.path
-        for record in records(folder)
+        for record in found
         if isinstance(record, FileRecord) and record.path.suffix.lower() in PICTURE_SUFFIXES
     ]
     step = max(1, -(-len(pictures) // sample))

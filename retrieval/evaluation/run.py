@@ -1,168 +1,135 @@
 """An evaluation run: the gallery's texts are queries, its pairs the qrels, in both directions.
 
-Every query goes through the first stage and the rerank that serve users; there is no second retrieval path.
+Every query goes through the first stage and the rerank that serve users; there is no second retrieval path. What a
+query found is given out and forgotten, so memory does not grow with queries times items.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from time import perf_counter
 
 import numpy as np
 
-from retrieval.errors import NoPairs, TooFewHits
-from retrieval.evaluation.calibrating import Fitted, Sample, fit
-from retrieval.evaluation.measures import RecallCurve, recall_curve, recalls
-from retrieval.first_stage import find, vectors_of
+from retrieval.evaluation.benchmark import Benchmark, Fold
+from retrieval.evaluation.pages import DIRECTIONS, IMAGES, TEXTS, Found, Rows, pack
+from retrieval.first_stage import find, similarities, vectors_of
 from retrieval.models.roles import Encoder
 from retrieval.rerank import Judged, Reranker, rerank_images, rerank_texts, unjudged
-from storage import items
-from storage.db import Session
-from storage.snapshots import Snapshot
+from retrieval.types import Candidate, Float32
+from storage.items import Item
 
 BATCH = 64
 
-
-@dataclass(frozen=True)
-class Direction:
-    """Recall of one direction by the first stage (`before`) and after reranking (None without a matcher).
-
-    `curve` is recall at every depth up to the candidates'. `calibration` is what the matcher's margins say about its
-    own hits; None without a matcher, and where there were too few right or wrong hits to tell.
-    """
-
-    name: str
-    queries: int
-    before: dict[str, float]
-    after: dict[str, float] | None
-    curve: RecallCurve
-    calibration: Fitted | None
-
-
-Asked = tuple[int, list[Judged], list[Judged]]
-"""A query's item id, what the first stage found, and the order after reranking: empty where there is none."""
-
-Record = Callable[[str, int, Sequence[Judged]], None]
-"""Told what a query found: the direction, the query's item id, and the page in the last order that was made."""
-
-
-def forget(direction: str, query: int, page: Sequence[Judged]) -> None:
-    """Record nothing."""
+Done = Mapping[str, Collection[int]]
+"""Direction to the queries that were asked already."""
 
 
 def run(
-    session: Session,
-    images: Snapshot,
-    texts: Snapshot,
+    benchmark: Benchmark,
     encoder: Encoder,
     reranker: Reranker | None,
     *,
     candidates: int,
-    queries: int | None,
-    seed: int,
-    synthetic: bool,
-    advance: Callable[[int], None],
-    record: Record = forget,
     pooled: int | None = None,
-) -> list[Direction]:
-    """Measure recall from text to image and from image to text.
+    done: Done | None = None,
+) -> Iterator[Found]:
+    """Ask every query of a benchmark, texts first, and give what each found.
 
-    `queries` takes a seeded sample of so many queries per direction; every item of the gallery stays a candidate.
-    Texts that a model wrote are neither queries nor judgements nor candidates unless `synthetic` asks for them: a
-    benchmark must not ask a model for its own captions, nor blame it for finding one. `pooled` is explained at `find`.
+    `pooled` is explained at `find`. Queries that are `done` are not asked again.
     """
-    right_images: dict[int, set[int]] = defaultdict(set)
-    right_texts: dict[int, set[int]] = defaultdict(set)
-    known = {item.id: item for kind in ("image", "text") for item in items.embedded(session, images.gallery.id, kind)}
-    if not synthetic:
-        texts = texts.without(np.array([item.id for item in known.values() if item.is_synthetic], dtype=np.int64))
-    for text_id, image_id in items.pairs(session, images.gallery.id, standings(synthetic)):
-        if text_id in known and image_id in known:
-            right_images[text_id].add(image_id)
-            right_texts[image_id].add(text_id)
-    if not right_images:
-        raise NoPairs(images.gallery.name)
-
-    def from_text(some: list[int]) -> Iterator[Asked]:
-        embeddings = encoder.encode_texts([known[i].text or "" for i in some])[:, None, :]
-        pages = find(embeddings, images, candidates, pooled=pooled)
-        for i, page in zip(some, pages, strict=True):
-            yield i, unjudged(page), rerank_images(known[i].text or "", page, known, reranker) if reranker else []
-
-    def from_image(some: list[int]) -> Iterator[Asked]:
-        # The stored vector is the encoder's own: the gallery's fingerprint says so.
-        pages = find(vectors_of(images, np.array(some, dtype=np.int64)), texts, candidates)
-        wording = {i: item.text or "" for i, item in known.items()}
-        left = dict(zip(some, pages, strict=True))
-        if reranker:
-            for batch, tokens in reranker.tokens.of([known[i] for i in some]):
-                for row, item in enumerate(batch):
-                    page = left.pop(item.id)
-                    yield item.id, unjudged(page), rerank_texts(tokens[row : row + 1], page, wording, reranker)
-        for i, page in left.items():
-            yield i, unjudged(page), []
-
-    return [
-        _measure("text->image", from_text, right_images, reranker, queries, seed, advance, record),
-        _measure("image->text", from_image, right_texts, reranker, queries, seed, advance, record),
-    ]
+    for direction in DIRECTIONS:
+        asked = set((done or {}).get(direction, ()))
+        for fold in benchmark.folds:
+            left = [query for query in fold.right[direction] if query not in asked]
+            side = _Side(benchmark.known, fold, direction, encoder, reranker, candidates, pooled)
+            for start in range(0, len(left), BATCH):
+                yield from side.ask(left[start : start + BATCH])
 
 
-def standings(synthetic: bool) -> tuple[str, ...]:
-    """Name the pairs that count as judgements."""
-    return (items.GIVEN, items.SYNTHETIC) if synthetic else (items.GIVEN,)
+class _Side:
+    """One direction of one fold."""
 
+    def __init__(
+        self,
+        known: Mapping[int, Item],
+        fold: Fold,
+        direction: str,
+        encoder: Encoder,
+        reranker: Reranker | None,
+        candidates: int,
+        pooled: int | None,
+    ) -> None:
+        self.known, self.fold, self.direction, self.right = known, fold, direction, fold.right[direction]
+        self.encoder, self.reranker = encoder, reranker
+        self.candidates, self.pooled = candidates, pooled
 
-def total_queries(session: Session, gallery_id: int, queries: int | None, *, synthetic: bool) -> int:
-    """Count the queries that `run` will ask, both directions together."""
-    pairs = items.pairs(session, gallery_id, standings(synthetic))
-    sides = [len({text_id for text_id, _ in pairs}), len({image_id for _, image_id in pairs})]
-    return sum(side if queries is None else min(side, queries) for side in sides)
+    def ask(self, queries: list[int]) -> Iterator[Found]:
+        """Ask some queries."""
+        begun = perf_counter()
+        if self.direction == IMAGES:
+            asked: Float32 = self.encoder.encode_texts([self.known[i].text or "" for i in queries])[:, None, :]
+        else:
+            # The stored vector is the encoder's own: the gallery's fingerprint says so.
+            asked = vectors_of(self.fold.images, np.array(queries, dtype=np.int64))
+        pooled = self.pooled if self.direction == IMAGES else None
+        pages = find(asked, self.fold.pool(self.direction), self.candidates, pooled=pooled)
+        each = (perf_counter() - begun) / len(queries)
+        found = dict(zip(queries, zip(asked, pages, strict=True), strict=True))
+        if self.direction == TEXTS and self.reranker is not None:
+            yield from self._by_pictures(found, each, self.reranker)
+            return
+        for query, (vector, page) in found.items():
+            yield self._judged(query, vector, page, None, each)
 
+    def _by_pictures(
+        self, found: dict[int, tuple[Float32, list[Candidate]]], each: float, reranker: Reranker
+    ) -> Iterator[Found]:
+        """Ask by pictures: their tokens come in batches, and those of a missing picture not at all."""
+        left = dict(found)
+        begun = perf_counter()
+        for some, tokens in reranker.tokens.of([self.known[i] for i in found]):
+            reading = (perf_counter() - begun) / len(some)
+            for row, item in enumerate(some):
+                yield self._judged(item.id, *left.pop(item.id), tokens[row : row + 1], each + reading)
+            begun = perf_counter()
+        for query, (vector, page) in left.items():
+            yield self._found(query, pack(unjudged(page), self._outsider(query, vector, page, None)), each, 0.0)
 
-def _measure(
-    name: str,
-    ask: Callable[[list[int]], Iterator[Asked]],
-    right: dict[int, set[int]],
-    reranker: Reranker | None,
-    queries: int | None,
-    seed: int,
-    advance: Callable[[int], None],
-    record: Record,
-) -> Direction:
-    chosen = sorted(right)
-    if queries is not None and queries < len(chosen):
-        chosen = sorted(Random(seed).sample(chosen, queries))
-    before: dict[int, list[int]] = {}
-    after: dict[int, list[int]] = {}
-    sample = Sample()
-    for start in range(0, len(chosen), BATCH):
-        some = chosen[start : start + BATCH]
-        for query, first, second in ask(some):
-            before[query], after[query] = _ids(first), _ids(second)
-            record(name, query, second if reranker else first)
-            sample.add(second, right[query])
-            # One by one: whoever watches may want to end this, and a batch that is reranked can take minutes.
-            advance(1)
-    qrels = {query: right[query] for query in chosen}
-    return Direction(
-        name,
-        len(chosen),
-        before=recalls(before, qrels),
-        after=recalls(after, qrels) if reranker else None,
-        curve=recall_curve(before, after if reranker else None, qrels),
-        calibration=_calibration(sample),
-    )
+    def _judged(
+        self, query: int, vector: Float32, page: Sequence[Candidate], tokens: Float32 | None, first: float
+    ) -> Found:
+        begun = perf_counter()
+        judged = self._rerank(query, page, tokens)
+        seconds = perf_counter() - begun
+        return self._found(query, pack(judged, self._outsider(query, vector, page, tokens)), first, seconds)
 
+    def _rerank(self, query: int, page: Sequence[Candidate], tokens: Float32 | None) -> list[Judged]:
+        if self.reranker is None:
+            return unjudged(page)
+        if self.direction == IMAGES:
+            return rerank_images(self.known[query].text or "", page, self.known, self.reranker)
+        assert tokens is not None
+        texts = {one.item_id: self.known[one.item_id].text or "" for one in page}
+        return rerank_texts(tokens, page, texts, self.reranker)
 
-def _calibration(sample: Sample) -> Fitted | None:
-    try:
-        return fit(sample)
-    except TooFewHits:
-        return None
+    def _outsider(
+        self, query: int, vector: Float32, page: Sequence[Candidate], tokens: Float32 | None
+    ) -> Judged | None:
+        """Look at what a page without anything right has missed: the right item that is most similar.
 
+        The matcher reads that one too. So it can be said whether a deeper page would have brought it up.
+        """
+        right = self.right[query]
+        if any(one.item_id in right for one in page):
+            return None
+        ids = np.array(sorted(right), dtype=np.int64)
+        scores = similarities(vector, vectors_of(self.fold.pool(self.direction), ids))
+        best = int(np.argmax(scores))
+        missed = [Candidate(int(ids[best]), float(scores[best]), 0)]
+        if self.direction == TEXTS and tokens is None:
+            return Judged(missed[0])
+        return self._rerank(query, missed, tokens)[0]
 
-def _ids(judged: Iterable[Judged]) -> list[int]:
-    return [one.candidate.item_id for one in judged]
+    def _found(self, query: int, rows: Rows, first: float, rerank: float) -> Found:
+        return Found(self.direction, query, self.fold.number, rows, 1000 * first, 1000 * rerank)

@@ -44,6 +44,8 @@ def test_an_item_tells_what_is_known_of_it(client: TestClient, ids: dict[str, in
         "width": 8,
         "height": 8,
         "text": None,
+        "split": None,
+        "metadata": {},
     }
 
 

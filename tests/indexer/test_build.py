@@ -16,6 +16,8 @@ from PIL import Image
 from api import Sightline
 from api.results import Indexed
 from indexer.errors import BadCaptions
+from indexer.scan import compare
+from indexer.sources.folder import FailedRecord
 from indexer.uri import from_uri, to_uri
 from retrieval.first_stage import vectors_of
 from storage import galleries, items, snapshots
@@ -345,3 +347,13 @@ def test_two_first_runs_of_one_folder_at_once_make_one_gallery(sightline: Sightl
         thread.join()
     assert outcomes == ["photos"] * 4
     assert [one.items for one in sightline.galleries()] == [5]
+
+
+def test_what_lies_below_an_unreadable_folder_is_neither_gone_nor_new(sightline: Sightline, photos: Path) -> None:
+    index(sightline, photos)
+    known = {one.uri: one for one in found(sightline).values()}
+    unreadable = FailedRecord(to_uri(photos), "unreadable: permission denied")
+    for records, gone in (([unreadable], 0), ([FailedRecord(f"{to_uri(photos)}/a", "unreadable: no")], 5), ([], 5)):
+        assert len(compare(records, known, lambda _: True).gone) == gone
+    scan = compare([FailedRecord(to_uri(photos / "a.png"), "unreadable: no")], known, lambda _: True)
+    assert sorted(from_uri(uri).name for uri in scan.gone) == ["b.png", "c.png", "d.png", "e.png"]

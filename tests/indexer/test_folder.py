@@ -188,11 +188,11 @@ def test_a_folder_looks_rendered_when_all_of_its_sample_are(tmp_path: Path) -> N
         seen.append(path.name)
         return path.name != "48.png"
 
-    assert looks_rendered(tmp_path, is_rendered, sample=10)
+    assert looks_rendered(records(tmp_path), is_rendered, sample=10)
     assert seen == ["00.png", "05.png", "10.png", "15.png", "20.png", "25.png", "30.png", "35.png", "40.png", "45.png"]
-    assert not looks_rendered(tmp_path, is_rendered, sample=50)
+    assert not looks_rendered(records(tmp_path), is_rendered, sample=50)
 
 
 def test_a_folder_without_pictures_does_not_look_rendered(tmp_path: Path) -> None:
     write(tmp_path / "notes.txt")
-    assert not looks_rendered(tmp_path, lambda path: True)
+    assert not looks_rendered(records(tmp_path), lambda path: True)

@@ -21,8 +21,11 @@ from PIL import Image
 from api import Sightline
 from api.settings import Settings
 from indexer.build import Builder
-from indexer.sources.folder import captions
-from retrieval.evaluation.run import Direction, run
+from indexer.sources.folder import open_folder
+from retrieval.evaluation.benchmark import Choice, benchmark
+from retrieval.evaluation.measured import Direction, Tally
+from retrieval.evaluation.pages import IMAGES, TEXTS, Found, scores
+from retrieval.evaluation.run import run
 from retrieval.models.authors import resized_positions
 from retrieval.models.blip import BlipAnswerer, BlipCaptioner
 from retrieval.models.checkpoints import Checkpoint
@@ -31,7 +34,7 @@ from retrieval.models.preprocess import normalise, pre_caption, pre_caption_albe
 from retrieval.models.resolve import resolve
 from retrieval.models.retriever import Retriever
 from retrieval.pictures import ImageTokens
-from retrieval.rerank import Judged, Reranker
+from retrieval.rerank import Reranker
 from retrieval.types import Float32, UInt8
 from storage import galleries, items
 from storage.items import Item
@@ -303,30 +306,30 @@ def library(tmp_path: Path) -> Iterator[Sightline]:
 def test_an_evaluation_run_gives_the_authors_score_matrices(opened: Golden, library: Sightline, tmp_path: Path) -> None:
     fed = Fed(opened)
     folder = painted(opened, tmp_path / "golden")
-    judged, directions = evaluated(opened, fed, library, folder)
+    found, directions = evaluated(opened, fed, library, folder)
     pictures, texts = items_of(library, "image"), items_of(library, "text")
     columns = {item.id: fed.rows[item.text or ""] for item in texts}
     rows = {item.id: int(item.uri.rsplit("/", 1)[-1].removesuffix(".png")) for item in pictures}
-    found = {"image->text": (rows, columns, "i2t"), "text->image": (columns, rows, "t2i")}
-    for direction, (asked, answers, name) in found.items():
+    sides = {TEXTS: (rows, columns, "i2t"), IMAGES: (columns, rows, "t2i")}
+    for direction, (asked, answers, name) in sides.items():
         matrix = np.full((len(asked), len(answers)), NOT_SCORED)
-        for query, page in judged[direction].items():
-            for one in page:
-                assert one.score is not None
-                matrix[asked[query], answers[one.candidate.item_id]] = one.score
-                similarity = opened.outputs["sim_itc"]
-                wanted = similarity if name == "i2t" else similarity.T
-                close(one.candidate.similarity, wanted[asked[query], answers[one.candidate.item_id]], SIMILARITY)
+        for one in found[direction]:
+            places = [answers[item] for item in one.candidates["item"].tolist()]
+            matrix[asked[one.query], places] = scores(one.candidates, opened.checkpoint.protocol)
+            similarity = opened.outputs["sim_itc"]
+            wanted = similarity if name == "i2t" else similarity.T
+            close(one.candidates["similarity"], wanted[asked[one.query], places], SIMILARITY)
         close(matrix, opened.outputs[f"score_matrix_{name}"], LOGIT)
     stated = opened.config.get("itm_eval") or opened.config["metrics"]
-    recalls = {one.name: one.after for one in directions}
-    assert recalls["image->text"]["recall@1"] == pytest.approx(stated["txt_r1"] / 100)  # type: ignore[index]
-    assert recalls["text->image"]["recall@1"] == pytest.approx(stated["img_r1"] / 100)  # type: ignore[index]
+    for direction, short in ((TEXTS, "txt"), (IMAGES, "img")):
+        for k in (1, 5, 10):
+            assert directions[direction].authors["after"][f"recall@{k}"] == pytest.approx(stated[f"{short}_r{k}"] / 100)
+        assert directions[direction].after.measures["recall@1"] == pytest.approx(stated[f"{short}_r1"] / 100)  # type: ignore[union-attr]
 
 
 def evaluated(
     opened: Golden, fed: Fed, library: Sightline, folder: Path
-) -> tuple[dict[str, dict[int, Sequence[Judged]]], list[Direction]]:
+) -> tuple[dict[str, list[Found]], dict[str, Direction]]:
     """Index the golden pictures and texts by the golden arrays, and run the evaluation that users run."""
     wiring = library.wiring
     with wiring.database.writing() as session:
@@ -335,29 +338,23 @@ def evaluated(
         gallery = galleries.fix_model(session, gallery, model="golden", fingerprint="golden", **sizes)
     builder = Builder(wiring.database, wiring.snapshots, gallery, fed, Silent(), pixel_limit=10**6, batch=3, threads=1)
     with write_lease(wiring.database, gallery) as holder:
-        builder.run(folder, list(captions(folder)), holder=holder)
+        builder.run(open_folder(folder), holder=holder)
     tokens = ImageTokens(fed, wiring.originals, cache_bytes=1 << 20, batch=3)
-    judged: dict[str, dict[int, Sequence[Judged]]] = {"image->text": {}, "text->image": {}}
-
-    def record(direction: str, query: int, page: Sequence[Judged]) -> None:
-        judged[direction][query] = page
-
     with wiring.database.reading() as session:
         images, texts = (wiring.snapshots.newest(session, gallery, kind) for kind in ("image", "text"))
-        directions = run(
-            session,
-            images,
-            texts,
-            fed,
-            Reranker(fed, tokens, opened.checkpoint.protocol),
-            candidates=opened.config["k_test"],
-            queries=None,
-            seed=0,
-            synthetic=False,
-            advance=lambda count: None,
-            record=record,
-        )
-    return judged, directions
+        bench = benchmark(session, images, texts, Choice())
+    k, scoring = opened.config["k_test"], opened.checkpoint.protocol
+    found: dict[str, list[Found]] = {IMAGES: [], TEXTS: []}
+    for one in run(bench, fed, Reranker(fed, tokens, scoring), candidates=k):
+        found[one.direction].append(one)
+    measured = {}
+    for direction, some in found.items():
+        pool = bench.folds[0].pool(direction)
+        tally = Tally(direction, items=pool.items, scoring=scoring, is_reranked=True, candidates=k)
+        for one in some:
+            tally.add(one, bench.folds[0].right[direction][one.query], np.sort(pool.parts[0].ids))
+        measured[direction] = tally.measured()
+    return found, measured
 
 
 def painted(opened: Golden, folder: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from retrieval.models.checkpoints import Scoring
 from retrieval.rerank import Judged, margin_of, order, score_of, unjudged
@@ -13,7 +12,7 @@ A, B, C = Candidate(1, 0.9, 1), Candidate(2, 0.8, 2), Candidate(3, 0.7, 3)
 
 
 def judged(candidate: Candidate, logit: float, scoring: Scoring = "itm+itc") -> Judged:
-    return Judged(candidate, logit=logit, score=score_of(logit, candidate.similarity, scoring))
+    return Judged(candidate, logit=logit, score=score_of(logit, 2 * logit, candidate.similarity, scoring))
 
 
 def test_the_order_is_by_match_logit_plus_similarity() -> None:
@@ -25,8 +24,11 @@ def test_the_order_is_by_match_logit_plus_similarity() -> None:
 def test_albef_s_order_is_by_the_match_logit_alone() -> None:
     page = [judged(A, 0.0, "itm"), judged(B, 0.05, "itm"), judged(C, 0.04, "itm")]
     assert [one.candidate.item_id for one in order(page)] == [2, 3, 1]
-    with pytest.raises(ValueError, match="without a matcher"):
-        score_of(0.0, 0.9, "itc")
+
+
+def test_a_score_is_the_logit_the_sum_the_softmax_or_the_cosine() -> None:
+    scorings: tuple[Scoring, ...] = ("itm", "itm+itc", "itm-probability", "itc")
+    assert [score_of(1.5, 0.0, 0.25, scoring) for scoring in scorings] == [1.5, 1.75, 0.5, 0.25]
 
 
 def test_a_stale_picture_keeps_null_scores_and_comes_last() -> None:

@@ -1,0 +1,1 @@
+"""Ways to hold many files in one, a file each: what is inside, and reading one of them where it lies."""

@@ -397,7 +397,7 @@ class _Bars:
 
     def __init__(self, *, is_shown: bool) -> None:
         self._is_shown = is_shown
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> _Bars:
         return self
@@ -484,7 +484,7 @@ def _contents(rows: Rows) -> Iterator[bytes]:
         raise UsageError("task", "the column image of the task does not hold one picture a row, which Sightline reads")
     for row in rows.with_format(None).select_columns(["image"]).cast_column("image", Image(decode=False)):
         content, path = row["image"]["bytes"], row["image"]["path"]
-        yield content if content is not None else Path(path).read_bytes()
+        yield content if content is not None else Path(path).read_bytes() if path else b""
 
 
 # --- what mteb gets
@@ -493,13 +493,9 @@ def _contents(rows: Rows) -> Iterator[bytes]:
 def _scored(page: Sequence[Judged], documents: Mapping[int, str]) -> dict[str, float]:
     """Write a page as scores that strictly decrease: trec_eval, by which mteb measures, orders equal ones by name.
 
-    Candidates keep the score that orders them. What was not reranked has only a similarity: it goes on below the last
-    of them, by as much as each is less similar than the first such one.
+    A reranked document has the score that ordered it, the others their similarity, or what is just below the last.
     """
-    judged = [one.score for one in page if one.score is not None]
-    others = [one.candidate.similarity for one in page if one.score is None]
-    shift = judged[-1] - others[0] if judged and others else 0.0
-    scores = strictly_decreasing([*judged, *(similarity + shift for similarity in others)])
+    scores = strictly_decreasing([one.candidate.similarity if one.score is None else one.score for one in page])
     return {documents[one.candidate.item_id]: score for one, score in zip(page, scores, strict=True)}
 
 

@@ -15,6 +15,7 @@ from PIL.Image import Image
 from api.errors import UsageError, WeightsElsewhere
 from api.settings import Settings
 from indexer.build import Source
+from indexer.decode import open_file
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
 from indexer.originals import check_unchanged, open_original
 from indexer.sources.folder import looks_rendered
@@ -279,24 +280,18 @@ class Wiring:
 
     def model_of_picture(self, path: Path | None) -> Checkpoint:
         """Choose a model for one picture of no gallery; WeightsMissing where none can be had."""
-        from retrieval.training.world.render import is_rendered
-
         wanted = CHECKPOINTS[PHOTO_MODEL]
-        if not hub.is_cached(wanted, "encoder") and path is not None and is_rendered(path):
+        if not hub.is_cached(wanted, "encoder") and path is not None and _is_rendered(path):
             return CHECKPOINTS[RENDERED_MODEL]
         return wanted
 
     def is_rendered(self, source: Source) -> bool:
         """Say whether a folder or a dataset holds rendered postcards only."""
-        from retrieval.training.world.render import is_rendered
-
-        return looks_rendered(source.records(), is_rendered)
+        return looks_rendered(source.records(), _is_rendered)
 
     def are_rendered(self, pictures: Iterable[Path]) -> bool:
         """Say whether all of some pictures are rendered postcards; one that is gone is none."""
-        from retrieval.training.world.render import is_rendered
-
-        return all(is_rendered(path) for path in pictures)
+        return all(_is_rendered(path) for path in pictures)
 
     def announce_download(self, checkpoint: Checkpoint, role: str) -> None:
         """Say what will be downloaded before it is."""
@@ -366,6 +361,17 @@ def scoring_of(encoder: Checkpoint, matcher: Checkpoint) -> Scoring:
     another spread, for which nobody has weighed the two: there the logit counts alone.
     """
     return matcher.protocol if matcher.name == encoder.name else "itm"
+
+
+def _is_rendered(path: Path) -> bool:
+    """Whether a file, or a member of an archive, is a rendered postcard."""
+    from retrieval.training.world.render import is_rendered
+
+    try:
+        with open_file(path) as file:
+            return is_rendered(file)
+    except DecodeFailed:
+        return False
 
 
 def _is_at_hand(checkpoint: Checkpoint, role: Role) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import IntegrityError
 
 from storage.db import Session
@@ -79,20 +80,28 @@ def begin(session: Session, gallery_id: int, new: NewEvaluation) -> Evaluation:
 
 
 def add_pages(session: Session, evaluation_id: int, pages: Sequence[Page], *, seconds: float) -> None:
-    """Keep what some queries found, and that this took `seconds` more; raises EvaluationBusy."""
+    """Keep what some queries found, and that this took `seconds` more.
+
+    Raises EvaluationBusy where a query of them is kept already, EvaluationNotFound where the evaluation is forgotten.
+    """
+    spent = EvaluationTable.seconds + seconds
+    done = session.execute(update(EvaluationTable).where(EvaluationTable.id == evaluation_id).values(seconds=spent))
+    assert isinstance(done, CursorResult)
+    if not done.rowcount:
+        raise EvaluationNotFound(evaluation_id)
     if pages:
         rows = [{"evaluation_id": evaluation_id, **vars(one)} for one in pages]
         try:
             session.execute(insert(EvaluationPageTable), rows)
         except IntegrityError as error:
             raise EvaluationBusy(evaluation_id) from error
-    spent = EvaluationTable.seconds + seconds
-    session.execute(update(EvaluationTable).where(EvaluationTable.id == evaluation_id).values(seconds=spent))
 
 
 def finish(session: Session, evaluation_id: int, measures: dict[str, Any]) -> Evaluation:
-    """Keep what was measured: the evaluation is done."""
-    row = session.get_one(EvaluationTable, evaluation_id)
+    """Keep what was measured: the evaluation is done. Raises EvaluationNotFound where it is forgotten."""
+    row = session.get(EvaluationTable, evaluation_id)
+    if row is None:
+        raise EvaluationNotFound(evaluation_id)
     row.measures, row.state, row.finished_at = measures, DONE, now()
     session.flush()
     # As JSON gives it back, so that what was just measured looks like what was measured before.

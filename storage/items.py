@@ -341,6 +341,12 @@ def metadata(session: Session, gallery_id: int) -> dict[int, tuple[str | None, d
     return {row.item_id: (row.split, row.body) for row in rows}
 
 
+def metadata_of(session: Session, item_id: int) -> tuple[str | None, dict[str, Any]]:
+    """Read split and other columns of one item: None and nothing where nothing is known."""
+    known = session.get(MetadataTable, item_id)
+    return (None, {}) if known is None else (known.split, known.body)
+
+
 def words(session: Session, gallery_id: int) -> dict[int, str]:
     """Read what full-text search reads of a gallery's items."""
     query = select(WordsTable.item_id, WordsTable.body).join(ItemTable, ItemTable.id == WordsTable.item_id)

@@ -72,6 +72,8 @@ def check_usage(target: str | None, options: dict[str, Any]) -> None:
     alone = [name for name in ("compare", "forget", "show") if options[name] is not None]
     if len(alone) > 1:
         raise UsageError(alone[1], f"--{alone[0]} and --{alone[1]} ask for two things; give one of them")
+    if options["lists"] and alone:
+        raise UsageError("list", f"--{alone[0]} and --list ask for two things; give one of them")
     if target is None and not alone:
         raise UsageError("target", "name a gallery or a folder, or --show, --compare or --forget an evaluation")
     if target is not None and alone:

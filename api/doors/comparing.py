@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from api.doors.evaluated import evaluated
-from api.doors.reports import finished
+from api.doors.reports import check_path, finished, write
 from api.errors import UsageError
 from api.reports import html as pages_of_html
 from api.results import Evaluated
@@ -157,6 +158,13 @@ def compare(wiring: Wiring, first_id: int, second_id: int) -> Comparison:
 def html(comparison: Comparison) -> str:
     """Show a comparison as one page that needs nothing else."""
     return pages_of_html.render("comparison.html.j2", comparison=comparison)
+
+
+def save(comparison: Comparison, path: Path | str) -> Path:
+    """Write that page to a file, whole or not at all, and give its path; UsageError where none can be written."""
+    place = check_path(path)
+    write(html(comparison), place)
+    return place
 
 
 # --- what each evaluation found

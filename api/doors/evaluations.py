@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import islice
@@ -22,11 +22,12 @@ from api.errors import UsageError
 from api.results import Evaluated
 from api.wiring import Wiring
 from indexer.build import Progress
+from indexer.uri import shown
 from retrieval.evaluation import measured, pages, protocols
 from retrieval.evaluation.benchmark import Benchmark, Choice, benchmark
 from retrieval.evaluation.measured import Direction, Tally
-from retrieval.evaluation.pages import DIRECTIONS, Found
-from retrieval.evaluation.protocols import Protocol
+from retrieval.evaluation.pages import DIRECTIONS, IMAGES, Found
+from retrieval.evaluation.protocols import EVERY, Protocol
 from retrieval.evaluation.run import run as asking
 from retrieval.models.checkpoints import Scoring
 from retrieval.models.roles import Encoder
@@ -36,6 +37,7 @@ from storage.db import Session
 from storage.evaluations import Evaluation, NewEvaluation
 from storage.evaluations import Page as StoredPage
 from storage.galleries import Gallery
+from storage.items import Item
 
 T = TypeVar("T")
 
@@ -97,10 +99,14 @@ def evaluate(wiring: Wiring, gallery: Gallery, asked: Asked, *, resume: bool = F
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")
         bench = benchmark(session, images, texts, plan.choice)
-    stored = _begun(wiring, gallery, plan, images.revision, resume=resume)
+    stored = _begun(wiring, gallery, plan, bench, images.revision, resume=resume)
     _ask(wiring, plan, bench, stored, progress)
+    unread: set[int] = set()
     with wiring.database.reading() as session:
-        directions = tuple(_tally(plan, bench, name, _stored(session, stored, name)) for name in DIRECTIONS)
+        kept = {name: _noting(unread, _stored(session, stored, name)) for name in DIRECTIONS}
+        directions = tuple(_tally(plan, bench, name, found) for name, found in kept.items())
+    if plan.reranker is not None and unread:
+        _tell_of_unread(wiring, gallery, [bench.known[one] for one in sorted(unread)])
     with wiring.database.writing() as session:
         stored = evaluations.finish(session, stored.id, to_measures(directions))
     done = Run(directions, stored.revision, plan.candidates, plan.reranker)
@@ -134,10 +140,14 @@ def run(
 
 def _plan(wiring: Wiring, gallery: Gallery, asked: Asked) -> Plan:
     model = require_model(gallery, "an evaluation")
+    _check_choice(asked.choice)
     ranking = asked.ranking
     if asked.score is not None and asked.score not in SCORES:
         raise UsageError("score", f"there is no score {asked.score!r}; there are {', '.join(SCORES)}")
     wanted = None if asked.protocol is None else protocols.by_name(asked.protocol)
+    if wanted is not None and wanted.scoring == "itc" and ranking.matcher is not None:
+        sentence = f"protocol {wanted.name} reranks nothing, so the matcher {ranking.matcher} has nothing to read"
+        raise UsageError("matcher", f"{sentence}; leave out one of the two")
     encoder = wiring.encoder_of(gallery)
     reranks = ranking.rerank and (wanted is None or wanted.scoring != "itc")
     reranker = wiring.reranker_of(gallery, ranking.matcher) if reranks else None
@@ -165,6 +175,18 @@ def _plan(wiring: Wiring, gallery: Gallery, asked: Asked) -> Plan:
     )
 
 
+def _check_choice(choice: Choice) -> None:
+    """Raise UsageError for what cannot be, before anything is asked."""
+    for name, value, least in (
+        ("subset", choice.subset, 1),
+        ("folds", choice.folds, 1),
+        ("queries", choice.queries, 1),
+        ("seed", choice.seed, 0),
+    ):
+        if value is not None and value < least:
+            raise UsageError(name, f"{name} is {value}; it must be {least} or more")
+
+
 def _scoring(asked: Asked, wanted: Protocol | None, reranker: Reranker | None) -> Scoring:
     if reranker is None:
         return "itc"
@@ -175,22 +197,26 @@ def _scoring(asked: Asked, wanted: Protocol | None, reranker: Reranker | None) -
 
 def _candidates(ranking: Ranking, protocol: Protocol, reranker: Reranker | None) -> int:
     """Choose how many candidates are read: what was asked for, else what the protocol says."""
-    usual = protocol.candidates or (UNRANKED_CANDIDATES if reranker is None else 1 << 40)
+    usual = protocol.candidates or (UNRANKED_CANDIDATES if reranker is None else EVERY)
     return max(ranking.depth(usual), LEAST_CANDIDATES)
 
 
 def _is_usual(wiring: Wiring, gallery: Gallery, plan: Plan, asked: Asked) -> bool:
-    """Whether a run's match probabilities are those that a search shows."""
+    """Whether a run's match probabilities are those that a search shows, of hits in the order of a search."""
     choice = plan.choice
+    usual = None if plan.reranker is None else wiring.reranker_of(gallery, asked.ranking.matcher)
+    if usual is None or plan.scoring != usual.scoring:
+        return False
     is_whole = choice.split is None and choice.subset is None and choice.folds == 1 and not choice.synthetic
     return is_whole and plan.candidates >= wiring.depth_of_evaluation(gallery, asked.ranking.matcher)
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
+def _settings(plan: Plan, bench: Benchmark) -> dict[str, Any]:
     """Write down everything that the numbers depend on, unusual things only where they are asked for."""
     matcher = None if plan.reranker is None else plan.reranker.matcher.name
     choice = plan.choice
-    found: dict[str, Any] = {"candidates": plan.candidates, "rerank": matcher is not None, "queries": choice.queries}
+    candidates = plan.candidates if plan.candidates < EVERY else max(bench.pool(name) for name in DIRECTIONS)
+    found: dict[str, Any] = {"candidates": candidates, "rerank": matcher is not None, "queries": choice.queries}
     found |= {"seed": choice.seed, "scoring": plan.scoring, "departures": list(plan.departures)}
     unusual = {
         "synthetic": choice.synthetic,
@@ -206,9 +232,11 @@ def _settings(plan: Plan) -> dict[str, Any]:
 # --- asking, and keeping what is found
 
 
-def _begun(wiring: Wiring, gallery: Gallery, plan: Plan, revision: int, *, resume: bool) -> Evaluation:
+def _begun(
+    wiring: Wiring, gallery: Gallery, plan: Plan, bench: Benchmark, revision: int, *, resume: bool
+) -> Evaluation:
     """Find the evaluation to go on with, or begin one."""
-    settings = _settings(plan)
+    settings = _settings(plan, bench)
     matcher_fingerprint = None if plan.reranker is None else plan.reranker.matcher.fingerprint
     facts = [revision, plan.model, plan.encoder.fingerprint, matcher_fingerprint, plan.protocol.name, settings]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -279,6 +307,24 @@ def _stored(session: Session, stored: Evaluation, direction: str) -> Iterator[Fo
     for one in evaluations.pages(session, stored.id, direction):
         rows = pages.from_bytes(one.page)
         yield Found(one.direction, one.query_id, one.fold, rows, one.first_milliseconds, one.rerank_milliseconds)
+
+
+def _noting(unread: set[int], found: Iterable[Found]) -> Iterator[Found]:
+    """Pass pages on, and note the pictures that no matcher has read: candidates, or the one that was asked by."""
+    for one in found:
+        is_unread = np.isnan(one.candidates["yes"])
+        if one.direction == IMAGES:
+            unread.update(one.candidates["item"][is_unread].tolist())
+        elif is_unread.all():
+            unread.add(one.query)
+        yield one
+
+
+def _tell_of_unread(wiring: Wiring, gallery: Gallery, pictures: Sequence[Item]) -> None:
+    first, count = shown(pictures[0].uri), len(pictures)
+    many = f"{count} pictures could not be read and count as missed after reranking, the first is {first}"
+    one = f"a picture could not be read and counts as missed after reranking: {first}"
+    wiring.say(f"{one if count == 1 else many}; index gallery {gallery.name!r} again")
 
 
 def _new_tally(plan: Plan, bench: Benchmark, direction: str) -> Tally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -13,11 +12,12 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.results import ItemDetail
 from api.wiring import Wiring
+from indexer import archives
 from indexer.build import Progress
-from indexer.decode import decode, decode_bytes, open_file, thumbnail
-from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing, PictureMissing
-from indexer.originals import stamp
-from indexer.uri import from_uri, to_uri
+from indexer.decode import decode, decode_bytes, thumbnail
+from indexer.errors import DecodeFailed, OriginalMissing, PictureMissing
+from indexer.originals import open_bytes
+from indexer.uri import to_uri
 from retrieval import ask as asking
 from retrieval.errors import PictureGone
 from retrieval.models.checkpoints import Checkpoint, Role, companion
@@ -26,7 +26,6 @@ from storage import galleries, items
 from storage.errors import ItemNotFound
 from storage.galleries import Gallery
 from storage.items import Item
-from storage.tables import MetadataTable
 
 Picture = Image | Path | str | bytes
 """A decoded picture, a file, or a file's content."""
@@ -49,7 +48,7 @@ def read(wiring: Wiring, picture: Picture) -> Image:
             raise DecodeFailed(sentence) from error
     if isinstance(picture, (str, Path)):
         path = expanded(picture)
-        if not path.is_file():
+        if not path.is_file() and archives.split(path) is None:
             raise PictureMissing(path)
         try:
             return decode(path, pixel_limit=limit)
@@ -69,8 +68,7 @@ def item_detail(wiring: Wiring, item_id: int) -> ItemDetail:
     with wiring.database.reading() as session:
         found = items.by_id(session, item_id)
         gallery = galleries.by_id(session, found.gallery_id)
-        known = session.get(MetadataTable, found.id)
-        split, metadata = (None, {}) if known is None else (known.split, known.body)
+        split, metadata = items.metadata_of(session, found.id)
         return ItemDetail(found, gallery.name, items.created_at(session, found.id), split, metadata)
 
 
@@ -85,14 +83,7 @@ def in_gallery(wiring: Wiring, item_id: int) -> tuple[Gallery, Image]:
 def original(wiring: Wiring, item_id: int) -> tuple[Item, BinaryIO]:
     """Open the file of an item's picture, which must be as it was when it was indexed."""
     found = _image_item(wiring, item_id)
-    try:
-        file = open_file(from_uri(found.uri))
-    except DecodeFailed as error:
-        raise OriginalMissing(found.uri) from error
-    if stamp(os.fstat(file.fileno())) != (found.size, found.mtime_ns):
-        file.close()
-        raise OriginalChanged(found.uri)
-    return found, file
+    return found, open_bytes(found.uri, size=found.size or 0, mtime_ns=found.mtime_ns or 0)
 
 
 def small(wiring: Wiring, item_id: int) -> tuple[Item, bytes]:

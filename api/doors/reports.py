@@ -65,12 +65,16 @@ def html(wiring: Wiring, evaluation_id: int) -> str:
 def save(wiring: Wiring, evaluation_id: int, path: Path | str) -> Path:
     """Write the page to a file, whole or not at all, and give its path; UsageError where none can be written."""
     place = check_path(path)
-    content = html(wiring, evaluation_id).encode()
+    write(html(wiring, evaluation_id), place)
+    return place
+
+
+def write(page: str, place: Path) -> None:
+    """Write a page to a file that `check_path` allowed."""
     try:
-        write_bytes_durably(place, content)
+        write_bytes_durably(place, page.encode())
     except OSError as error:
         raise UsageError("report", f"{place} cannot be written: {error.strerror or error}") from error
-    return place
 
 
 def check_path(path: Path | str) -> Path:

@@ -20,6 +20,7 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.results import Evaluated
 from api.wiring import Wiring
+from indexer import archives
 from indexer.build import Progress, Report
 from indexer.sources.folder import captions
 from indexer.uri import from_uri, to_uri
@@ -143,8 +144,10 @@ def _gallery(wiring: Wiring, target: Path | str, task: Task, progress: Progress)
         )
     finally:
         quiet.close()
-    if task != "vqa":
+    if task != "vqa" and indexed.layout is None:
         _tell_left_out(wiring, expanded(target), indexed.report)
+    elif task != "vqa" and indexed.report.left_out:
+        wiring.say(f"{indexed.report.left_out} texts of pictures that cannot be read are left out")
     return folders.by_name(wiring, indexed.gallery)
 
 
@@ -404,6 +407,9 @@ def _show_held_out(texts: Mapping[Item, Sequence[str]], folder: Path) -> None:
     for number, (item, said) in enumerate(sorted(texts.items(), key=lambda one: one[0].id), start=1):
         original = from_uri(item.uri)
         name = f"{number:06d}{original.suffix}"
-        (folder / name).symlink_to(original)
+        if archives.split(original) is None:
+            (folder / name).symlink_to(original)
+        else:
+            (folder / name).write_bytes(archives.read(original))
         lines.append(json.dumps({"file": name, "texts": said}) + "\n")
     (folder / "captions.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -29,15 +29,14 @@ def export(wiring: Wiring, evaluation_id: int, folder: Path | str) -> list[Path]
 
     Raises UsageError where the gallery has changed since: its judgements would be others.
     """
-    place = expanded(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError("trec", f"{place} is no folder to write to: {error.strerror}") from None
     with wiring.database.reading() as session:
         stored = evaluations.by_id(session, evaluation_id)
         require_done(stored)
+        if stored.digest is None:
+            sentence = f"evaluation {stored.id} was made by an older version, which kept no pages: evaluate again"
+            raise UsageError("evaluation", sentence)
         bench = benchmark_of(wiring, session, stored)
+        place = _made(expanded(folder))
         names = _names(bench.known)
         return [
             path for direction in DIRECTIONS for path in _direction(session, stored, bench, names, direction, place)
@@ -52,6 +51,14 @@ def benchmark_of(wiring: Wiring, session: Session, stored: Evaluation) -> Benchm
         raise UsageError("evaluation", sentence)
     images, texts = (wiring.snapshots.newest(session, gallery, kind) for kind in ("image", "text"))
     return benchmark(session, images, texts, choice_of(stored))
+
+
+def _made(place: Path) -> Path:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError("trec", f"{place} is no folder to write to: {error.strerror}") from None
+    return place
 
 
 def _direction(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from api.reports import plots, words
 from api.reports.examples import Extremes
@@ -77,16 +76,16 @@ def _templates() -> Environment:
     return found
 
 
-def _style() -> Markup:
-    return Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+def _style() -> str:
+    return (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
 def _drawn(one: MeasuredDirection) -> Drawn:
-    name, deep = NAMES[one.name], one.depths
-    fitted = one.calibration
+    name, deep, fitted = NAMES[one.name], one.depths, one.calibration
+    causes = [cause.name for cause in words.causes(one)]
     return Drawn(
         curve=plots.recall_by_depth(f"{name}-curve", one.curve) if one.curve is not None and one.curve.k else None,
-        misses=plots.misses(f"{name}-misses", one.misses, one.queries or 0) if one.misses else None,
+        misses=plots.misses(f"{name}-misses", one.misses, one.queries or 0, causes) if one.misses else None,
         candidates=plots.recall_by_candidates(f"{name}-candidates", deep) if deep is not None else None,
         milliseconds=plots.recall_by_milliseconds(f"{name}-milliseconds", deep) if deep is not None else None,
         reliability=plots.reliability(f"{name}-reliability", fitted.bins) if fitted is not None else None,

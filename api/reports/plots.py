@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from io import StringIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
-from retrieval.evaluation.measured import CAUSES, Depths
+from retrieval.evaluation.measured import Depths
 from retrieval.evaluation.measures import Bin, RecallCurve
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ _drawing = Lock()
 class Plot:
     """A plot and, for who cannot see it, a sentence of what it shows."""
 
-    svg: Markup
+    svg: str
     says: str
 
 
@@ -76,14 +75,14 @@ def recall_by_depth(name: str, curve: RecallCurve) -> Plot:
     return _plot(name, draw, "Recall at each depth k of the page, by the first stage and after reranking")
 
 
-def misses(name: str, counts: Mapping[str, Mapping[str, int]], queries: int) -> Plot:
-    """Draw for every recall@k the share of queries that each cause lost, as stacked bars."""
+def misses(name: str, counts: Mapping[str, Mapping[str, int]], queries: int, causes: Sequence[str]) -> Plot:
+    """Draw for every recall@k the share of queries that each of some causes lost, as stacked bars."""
 
     def draw(axes: Axes) -> None:
         labels = [measure.replace("recall@", "R@") for measure in counts]
         ends = [0.0] * len(labels)
         colours = ("first", "second", "third", "fourth")
-        for cause, colour, hatch in zip(CAUSES, colours, HATCHES, strict=True):
+        for cause, colour, hatch in zip(causes, colours, HATCHES, strict=False):
             shares = [100 * one.get(cause, 0) / max(queries, 1) for one in counts.values()]
             axes.barh(
                 labels,
@@ -103,7 +102,7 @@ def misses(name: str, counts: Mapping[str, Mapping[str, int]], queries: int) -> 
         axes.xaxis.set_major_formatter(_percent)
         axes.set_xlabel("queries missed")
         axes.grid(axis="x", color=COLOURS["line"], linewidth=0.6)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(CAUSES))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(causes))
 
     return _plot(name, draw, "Share of queries missed at each cut-off, stacked by cause", size=(4.9, 2.3))
 
@@ -217,7 +216,7 @@ def _plot(name: str, draw: Callable[[Axes], None], says: str, *, size: tuple[flo
         file = StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    return Plot(Markup(_for_a_page(file.getvalue(), name, says)), says)
+    return Plot(_for_a_page(file.getvalue(), name, says), says)
 
 
 def _settings(name: str) -> dict[Any, Any]:
@@ -252,7 +251,7 @@ def _for_a_page(svg: str, name: str, says: str) -> str:
         svg = svg.replace(value, f"var(--{colour})")
     box = re.search(r'viewBox="[^"]+"', svg)
     assert box is not None
-    head = f'<svg class="plot" role="img" aria-label="{Markup.escape(says)}" {box[0]}>'
+    head = f'<svg class="plot" role="img" aria-label="{escape(says)}" {box[0]}>'
     return head + svg[svg.index(">") + 1 :].strip()
 
 

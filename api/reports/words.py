@@ -112,6 +112,12 @@ def value(measure: str, number: float | None) -> str:
     return percent(number) if measure.startswith("recall@") else f"{number:.3f}"
 
 
+def signed(measure: str, difference: float) -> str:
+    """Write a difference of a measure with its sign: recall in points."""
+    said = f"{100 * difference:+.1f}" if measure.startswith("recall@") else f"{difference:+.3f}"
+    return said.replace("-", "−")
+
+
 def score(number: float) -> str:
     """Write a score or a similarity, with a minus that is one."""
     return f"{number:.3f}".replace("-", "−")
@@ -179,9 +185,9 @@ def of_ties(one: MeasuredDirection) -> str:
     return f"They differ by up to {points(largest)} here ({MEASURES[name]}, {STAGES[stage]})."
 
 
-def cause(name: str, *, is_reranked: bool) -> Cause:
-    """Explain a cause of misses."""
-    return CAUSES[name] if is_reranked else FIRST_STAGE_ALONE
+def causes(one: MeasuredDirection) -> list[Cause]:
+    """Explain what a direction's queries can be lost by: without a reranker, that is the encoder or the index."""
+    return [*CAUSES.values()] if one.after is not None else [FIRST_STAGE_ALONE, CAUSES[INDEX]]
 
 
 def of_misses(one: MeasuredDirection) -> str:

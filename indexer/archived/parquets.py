@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from indexer.archived.members import MEMBER_LIMIT, Member
 from indexer.errors import DecodeFailed
+from indexer.files import unreadable
 
 BYTES = "bytes"
 """The field of a picture's bytes where a column is of objects: {"bytes", "path"}."""
@@ -33,6 +34,7 @@ KEPT_BYTES = 128 << 20
 """Bytes of pictures that one file keeps for those who read neighbouring rows, and the same row again."""
 
 _BUFFER = 1 << 20
+_DAMAGED = "damaged: no parquet file, or one that ends early"
 
 
 class ParquetIndex:
@@ -51,7 +53,7 @@ class ParquetIndex:
             self._keys = row_keys(self._file)
             groups = range(self._file.num_row_groups)
             self._ends = np.cumsum([self._file.metadata.row_group(i).num_rows for i in groups], dtype=np.int64)
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # damaged files make pyarrow raise nearly everything
             raise damage(error) from error
         self._rows = {key: row for row, key in enumerate(self._keys)}
         self._sizes: dict[str, NDArray[np.int64]] = {}
@@ -85,7 +87,7 @@ class ParquetIndex:
         block, within = divmod(row - start, ROWS)
         try:
             content = self._block(column, group, block)[within]
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:
             raise damage(error) from error
         if content is None:
             raise KeyError(name)
@@ -115,10 +117,13 @@ class ParquetIndex:
         with self._lock:
             if column not in self._sizes:
                 try:
-                    parts = [_sizes(values) for values in _values(self._file, column)]
-                except (pa.ArrowException, OSError) as error:
+                    parts = [_sizes(values) for values in picture_values(self._file, column)]
+                except Exception as error:
                     raise damage(error) from error
-                self._sizes[column] = np.concatenate([*parts, np.empty(0, np.int64)])
+                sizes = np.concatenate([*parts, np.empty(0, np.int64)])
+                if len(sizes) != len(self._keys):
+                    raise DecodeFailed(_DAMAGED)
+                self._sizes[column] = sizes
             return self._sizes[column]
 
 
@@ -127,7 +132,7 @@ class _Cursor:
 
     def __init__(self, file: Any, column: str, group: int) -> None:
         self.place = (column, group, 0)
-        self._rows = (value for values in _values(file, column, [group]) for value in values)
+        self._rows = (value for values in picture_values(file, column, [group]) for value in values)
 
     def block(self, number: int) -> list[bytes | None]:
         """Read a block that is not passed yet."""
@@ -162,11 +167,11 @@ def row_keys(file: Any) -> list[str]:
 def damage(error: Exception) -> DecodeFailed:
     """Word what is wrong with a parquet file."""
     if isinstance(error, OSError) and error.errno is not None:
-        return DecodeFailed(f"unreadable: {(error.strerror or str(error)).lower()}")
-    return DecodeFailed("damaged: no parquet file, or one that ends early")
+        return DecodeFailed(unreadable(error))
+    return DecodeFailed("too large: does not fit into memory" if isinstance(error, MemoryError) else _DAMAGED)
 
 
-def _values(file: Any, column: str, groups: Sequence[int] | None = None) -> Iterator[Any]:
+def picture_values(file: Any, column: str, groups: Sequence[int] | None = None) -> Iterator[Any]:
     """Give a column's bytes, some rows at a time."""
     is_object = pa.types.is_struct(file.schema_arrow.field(column).type)
     name = f"{column}.{BYTES}" if is_object else column

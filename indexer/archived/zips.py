@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zipfile
@@ -40,7 +41,10 @@ class ZipIndex(Named[ZipMember]):
             raise
         except Exception as error:  # damaged ones raise BadZipFile, but also what struct, codecs and seek raise
             raise DecodeFailed("damaged: no zip archive, or one that ends early") from error
-        super().__init__([_member(info) for info in listed if not info.is_dir()])
+        size = os.fstat(file.fileno()).st_size
+        if not all(0 <= info.header_offset <= size and info.compress_size <= size for info in listed):
+            raise DecodeFailed(_DAMAGED)
+        super().__init__([_member(info) for info in listed if not info.orig_filename.endswith("/")])
 
     def read(self, file: int, name: str) -> bytes:
         """Read a member through the archive's descriptor; KeyError, or DecodeFailed with a reason."""

@@ -59,7 +59,7 @@ class DatasetSource:
             return self._member(uri, path, example)
         except FileNotFoundError:
             return self._missing(uri, example)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return FailedRecord(uri, unreadable(error))
         if not stat.S_ISREG(found.st_mode):
             return FailedRecord(uri, f"no file of its own; {self.path.name}, {example.place} names it")

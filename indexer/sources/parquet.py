@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from indexer.archived.parquets import BYTES, damage, picture_columns, row_keys
+from indexer.archived.parquets import damage, picture_columns, picture_values, row_keys
 from indexer.errors import BadDataset
 from indexer.sources.dataset import Example, Text
 from indexer.sources.fields import Fields, quoted
@@ -34,7 +34,9 @@ def read(shard: Shard, image: str | None, texts: tuple[str, ...]) -> list[Exampl
     try:
         with parquet.ParquetFile(shard.path) as file:
             return _read(shard, file, image, texts)
-    except (pa.ArrowException, OSError) as error:
+    except BadDataset:
+        raise
+    except Exception as error:  # damaged files make pyarrow raise nearly everything
         raise BadDataset(shard.path, "", damage(error).reason) from error
 
 
@@ -42,7 +44,7 @@ def _read(shard: Shard, file: Any, image: str | None, wanted: tuple[str, ...]) -
     schema = file.schema_arrow
     column = _picture_column(shard.path, schema, image)
     texts = _text_columns(shard.path, schema.names, wanted)
-    if not file.metadata.num_rows or _is_empty(file, column):
+    if not _has_pictures(file, column):
         raise BadDataset(shard.path, "", f"no row has a picture in the column {quoted(column)}")
     others = [field.name for field in schema if field.name not in picture_columns(schema) and _is_kept(field.type)]
     keys = row_keys(file)
@@ -122,17 +124,9 @@ def _told(names: Sequence[str]) -> str:
     return f"its columns are {', '.join(quoted(name) for name in names)}"
 
 
-def _is_empty(file: Any, column: str) -> bool:
-    """Whether the file itself says that no row of a column holds bytes."""
-    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-    chunks = [chunk for group in groups for chunk in map(group.column, range(group.num_columns))]
-    ours = [chunk for chunk in chunks if chunk.path_in_schema in (column, f"{column}.{BYTES}")]
-    return bool(ours) and all(
-        chunk.statistics is not None
-        and chunk.statistics.has_null_count
-        and chunk.statistics.null_count == chunk.num_values
-        for chunk in ours
-    )
+def _has_pictures(file: Any, column: str) -> bool:
+    """Whether any row of a column holds bytes; reads up to the first that does."""
+    return any(values.null_count < len(values) for values in picture_values(file, column))
 
 
 def _is_kept(kind: Any) -> bool:

@@ -26,7 +26,8 @@ class Choice:
 
     `split` takes the pictures of one split, `subset` a seeded sample of so many, each with their texts, as if there was
     nothing else. `folds` cuts the pictures, in the order in which they were indexed, into so many galleries of one
-    size, as the five folds of 1,000 pictures of COCO (Karpathy and Fei-Fei 2015, section 4.2). `queries` takes a seeded
+    size, as the five folds of 1,000 pictures of COCO (Karpathy and Fei-Fei 2015, section 4.2); a text of pictures in
+    several folds is a candidate in each and asks in the first, so that no query counts twice. `queries` takes a seeded
     sample of so many queries per direction; every item stays a candidate. Texts that a model wrote are neither queries
     nor candidates unless `synthetic`: a benchmark must not ask a model for its own captions.
     """
@@ -90,9 +91,12 @@ def benchmark(session: Session, images: Snapshot, texts: Snapshot, choice: Choic
     if choice.folds > len(chosen):
         raise TooFewPictures(gallery.name, len(chosen), choice.folds)
     parts = [part.tolist() for part in np.array_split(np.array(chosen, dtype=np.int64), choice.folds)]
-    folds = [
-        _fold(number, images, texts, pairs, None if is_whole else part, choice) for number, part in enumerate(parts)
-    ]
+    asked: set[int] = set()
+    folds: list[Fold] = []
+    for number, part in enumerate(parts):
+        folds.append(_fold(number, images, texts, pairs, None if is_whole else part, choice, asked))
+        inside = set(part)
+        asked |= {text_id for text_id, image_id in pairs if image_id in inside}
     return Benchmark(tuple(folds), known)
 
 
@@ -116,7 +120,9 @@ def _fold(
     pairs: Collection[tuple[int, int]],
     part: list[int] | None,
     choice: Choice,
+    asked: Collection[int],
 ) -> Fold:
+    """Make one fold; the texts that were `asked` in another are candidates here, and no queries."""
     right_images: dict[int, set[int]] = defaultdict(set)
     right_texts: dict[int, set[int]] = defaultdict(set)
     inside = None if part is None else set(part)
@@ -126,10 +132,10 @@ def _fold(
             right_texts[image_id].add(text_id)
     if inside is not None:
         images, texts = _only(images, inside), _only(texts, right_images.keys())
+    asking = {text_id: found for text_id, found in right_images.items() if text_id not in asked}
     share = None if choice.queries is None else -(-choice.queries // choice.folds)
     right = {
-        direction: _sample(found, share, choice.seed)
-        for direction, found in ((IMAGES, right_images), (TEXTS, right_texts))
+        direction: _sample(found, share, choice.seed) for direction, found in ((IMAGES, asking), (TEXTS, right_texts))
     }
     return Fold(number, images, texts, right)
 

@@ -16,7 +16,7 @@ from retrieval.errors import TooFewHits
 from retrieval.evaluation.calibrating import PLACES, Fitted, Sample, fit
 from retrieval.evaluation.intervals import Interval, interval, median_interval
 from retrieval.evaluation.measures import CUTOFFS, DEPTHS, RecallCurve, median_rank, ndcg, reciprocal_rank, success
-from retrieval.evaluation.pages import SCORINGS, Found, Rows, scores
+from retrieval.evaluation.pages import SCORINGS, TEXTS, Found, Rows, scores
 from retrieval.evaluation.ranks import MISSED, authors_first_right, first_rights, missed_as_infinite, right_places
 from retrieval.models.checkpoints import Scoring
 from retrieval.rerank import Judged
@@ -140,7 +140,8 @@ class Tally:
         self.pairs += judged
         self.longest = max(self.longest, len(rows))
         if self.is_reranked:
-            self.unread += judged == 0 and len(rows) > 0
+            # Texts can always be read, so a page of texts is unread only where the query's own picture is.
+            self.unread += self.name == TEXTS and judged == 0 and len(rows) > 0
             self.sample.add(_first_hits(rows, orders[self.scoring], PLACES + len(right)), right)
 
     def measured(self, *, seed: int = 0) -> Direction:
@@ -186,12 +187,14 @@ class Tally:
         if MISSED < rank <= k:
             return None
         outsider = found.outsider
+        # Where the cosine orders the candidates, the reranker has moved nothing.
+        is_moved = self.is_reranked and self.scoring != "itc"
         if not len(outsider):
-            return RERANKER if self.is_reranked else ENCODER
+            return RERANKER if is_moved else ENCODER
         page = found.candidates
         if len(page) and outsider["similarity"][0] > page["similarity"][page["rank"].argmax()]:
             return INDEX
-        if not self.is_reranked:
+        if not is_moved:
             return ENCODER
         score = scores(outsider, self.scoring)[0]
         better = int((scores(page, self.scoring) >= score).sum())

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from retrieval.evaluation.records import BadRecords, Record, read_json, read_lines, text
+from retrieval.evaluation.records import BadRecords, Record, read_json, read_lines, text, words
 
 FORM = '{"0": {"filename": "name", "caption": "...", "negative_caption": "..."}, ...}'
 LINE_FORM = '{"file": "name", "caption": "...", "negative_caption": "...", "type": "..."}'
@@ -21,8 +21,12 @@ LINE_FORM = '{"file": "name", "caption": "...", "negative_caption": "...", "type
 
 @dataclass(frozen=True)
 class Negative:
-    """A picture's file name, a true caption and a false one, and what was changed; `where` names the record."""
+    """A picture's file name, a true caption and a false one, and what was changed.
 
+    `source` is the file that says so, and `where` names its record.
+    """
+
+    source: Path
     where: str
     file: str
     caption: str
@@ -70,10 +74,11 @@ def _of_lines(path: Path) -> Iterator[Negative]:
 
 def _negative(path: Path, where: str, record: Record, file: str, kind: str, form: str) -> Negative:
     return Negative(
-        where=f"{path.name}, {where}",
+        source=path,
+        where=where,
         file=text(path, where, record, file, form),
-        caption=text(path, where, record, "caption", form),
-        negative=text(path, where, record, "negative_caption", form),
+        caption=words(path, where, record, "caption", form),
+        negative=words(path, where, record, "negative_caption", form),
         kind=kind,
     )
 

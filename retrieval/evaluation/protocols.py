@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from retrieval.errors import UnknownProtocol
 from retrieval.models.checkpoints import Checkpoint, Scoring
 
+EVERY = 1 << 40
+"""So many candidates mean every item there is, whatever the gallery."""
+
 
 @dataclass(frozen=True)
 class Protocol:
     """What a protocol fixes: how many candidates are reranked, what orders them, and what the model reads.
 
     `candidates` is the k_test of the authors, per query and direction; None is every item there is. `text_length`
-    counts ids, `image_size` is the side in pixels; both belong to the model, so a run with another model departs from the
-    protocol, and says so. None leaves them to the model.
+    counts ids, `image_size` is the side in pixels; both belong to the model, so a run with another model departs from
+    the protocol, and says so. None leaves them to the model.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Protocol:
         found = []
         if self.candidates is not None and candidates != self.candidates:
             found.append(f"{candidates} candidates in place of {self.candidates}")
+        if self.candidates is None and self.scoring != "itc" and candidates < EVERY:
+            found.append(f"{candidates} candidates in place of all")
         if scoring != self.scoring:
             found.append(f"ordered by {scoring} in place of {self.scoring}")
         if self.text_length is not None and checkpoint.text_length != self.text_length:

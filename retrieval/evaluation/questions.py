@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.evaluation.records import BadRecords, Record, read_json, text
+from retrieval.evaluation.records import BadRecords, Record, read_json, words
 from retrieval.evaluation.vqa import Marked, accuracy, accuracy_of_shares
 from retrieval.training.finetuning.questions import read_questions
 
@@ -86,7 +86,7 @@ def _asked(questions: Path, annotations: Path, number: int, record: Record, answ
     where = f"question {number}"
     return AskedQuestion(
         where=where,
-        text=text(questions, where, record, "question", QUESTIONS_FORM),
+        text=words(questions, where, record, "question", QUESTIONS_FORM),
         image_id=_whole_number(questions, where, record, "image_id", QUESTIONS_FORM),
         answers=_answers(annotations, where, answered),
         question_type=_known(answered.get("question_type")),

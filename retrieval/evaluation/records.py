@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import RetrievalError
+from retrieval.texts import has_words
 
 Record = Mapping[str, Any]
 
@@ -49,6 +50,14 @@ def text(path: Path, where: str, record: Record, key: str, form: str) -> str:
     if isinstance(value, str) and value.strip() and is_unicode(value):
         return value
     raise BadRecords(path, where, f'"{key}" is missing or no text; {form}')
+
+
+def words(path: Path, where: str, record: Record, key: str, form: str) -> str:
+    """Read a text of a record that a model is to read: BadRecords too where it has neither a letter nor a digit."""
+    value = text(path, where, record, key, form)
+    if not has_words(value):
+        raise BadRecords(path, where, f'"{key}" holds no words; {form}')
+    return value
 
 
 def is_unicode(value: str) -> bool:

@@ -276,7 +276,10 @@ def test_pictures_in_an_archive_are_found_and_shown(sightline: Sightline, photos
     assert sorted(hit.uri for hit in page) == [f"{path}/a.png", f"{path}/b.png"]
     assert not any(hit.stale for hit in page)
     with TestClient(create_app(settings)) as client:
-        assert client.get(f"/v1/items/{page.hits[0].id}/thumbnail").status_code == 200
+        address = f"/v1/items/{page.hits[0].id}"
+        assert client.get(f"{address}/thumbnail").status_code == 200
+        name = client.get(address).json()["name"]
+        assert client.get(f"{address}/image").content == (photos / name).read_bytes()
     with pytest.raises(UsageError, match="--images is for annotation files"):
         sightline.index(path, images=photos)
 

@@ -6,6 +6,7 @@ import struct
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -53,19 +54,18 @@ def save_postcard(scene: Scene, path: Path) -> None:
     render(scene).save(path, format="PNG", pnginfo=info)
 
 
-def is_rendered(path: Path) -> bool:
-    """Whether a file is a PNG that `save_postcard` wrote: reads the chunks before the pixels and never raises."""
+def is_rendered(file: BinaryIO) -> bool:
+    """Whether an open file is a PNG that `save_postcard` wrote: reads the chunks before the pixels and never raises."""
     try:
-        with path.open("rb") as file:
-            if file.read(8) != _PNG_HEAD:
+        if file.read(8) != _PNG_HEAD:
+            return False
+        while True:
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if kind in (b"IDAT", b"IEND") or length > 65536:
                 return False
-            while True:
-                length, kind = struct.unpack(">I4s", file.read(8))
-                if kind in (b"IDAT", b"IEND") or length > 65536:
-                    return False
-                body = file.read(length + 4)[:-4]
-                if kind == b"tEXt" and body == f"{MARK_KEY}\0{MARK_TEXT}".encode():
-                    return True
+            body = file.read(length + 4)[:-4]
+            if kind == b"tEXt" and body == f"{MARK_KEY}\0{MARK_TEXT}".encode():
+                return True
     except (OSError, ValueError, struct.error):
         return False
 

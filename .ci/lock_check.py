@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
-EXTRAS = (("cpu", "postgres", "dev"), ("gpu",))
+EXTRAS = (("cpu", "postgres", "mteb", "captions", "dev"), ("gpu",))
 
 # What these two alone ask for are CUDA libraries. Each names the versions it was built with, so we pin none of them.
 CUDA_OWNERS = frozenset({"torch", "faiss-gpu"})

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from api.doors import (
     bootstrapping,
     calibrating,
+    comparing,
     embedding,
     evaluated,
     evaluations,
@@ -20,13 +21,17 @@ from api.doors import (
     galleries,
     pages,
     pictures,
+    reports,
     reviews,
+    task_runs,
     training,
     trec,
 )
+from api.doors.comparing import Comparison
 from api.doors.embedding import Pictures
 from api.doors.evaluations import Asked
 from api.doors.ranking import Ranking
+from api.doors.task_runs import TaskEvaluated
 from api.errors import UsageError
 from api.results import (
     Bootstrapped,
@@ -329,6 +334,48 @@ class Sightline:
     def forget_evaluation(self, evaluation_id: int) -> None:
         """Forget an evaluation, with the pages of its queries."""
         evaluated.forget(self.wiring, evaluation_id)
+
+    def evaluate_task(
+        self,
+        target: Path | str,
+        task: task_runs.Name,
+        *,
+        file: Path | str | None = None,
+        annotations: Path | str | None = None,
+        images: Path | str | None = None,
+        model: str | None = None,
+        subset: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> TaskEvaluated:
+        """Measure what a gallery's models say of its pictures, and store the result.
+
+        "caption" scores captions against the given texts. "vqa" scores answers to the questions of `file` (VQAv2's,
+        with `annotations`, or lines of JSON). "negatives" tells captions from the false ones beside them in `file`; its
+        pictures may lie in the folder `images`. `model` names another captioner, answerer or matcher than the
+        gallery's.
+        """
+        paths = [None if path is None else Path(path) for path in (file, annotations, images)]
+        asked = task_runs.Task(task, paths[0], paths[1], paths[2], model, subset, seed)
+        watcher = progress or Silence()
+        gallery = folders.target(self.wiring, target, model=None, progress=watcher)
+        return task_runs.run(self.wiring, gallery, asked, progress=watcher)
+
+    def check_report_path(self, path: Path | str) -> None:
+        """Raise UsageError where no report can be written, before hours go into one."""
+        reports.check_path(path)
+
+    def report(self, evaluation_id: int, path: Path | str) -> Path:
+        """Write an evaluation as one self-contained HTML page."""
+        return reports.save(self.wiring, evaluation_id, path)
+
+    def compare(self, first: int, second: int) -> Comparison:
+        """Hold two evaluations against each other, over the queries that both asked."""
+        return comparing.compare(self.wiring, first, second)
+
+    def report_comparison(self, comparison: Comparison, path: Path | str) -> Path:
+        """Write a comparison as one self-contained HTML page."""
+        return comparing.save(comparison, path)
 
     def export_trec(self, evaluation_id: int, folder: Path | str) -> list[Path]:
         """Write an evaluation's runs and judgements as TREC files, and give their names."""

@@ -134,11 +134,14 @@ class SightlineModel:
     @property
     def _experiment(self) -> dict[str, Any]:
         """What else the numbers depend on: mteb keeps results apart by it."""
-        judge = self._judge
-        if judge is None:
+        if self._judge is None:
             return {"stages": "itc"}
-        own = {} if self._matcher is None else {"matcher": _short_name(self._matcher)}
-        return {"stages": "itc+itm", "candidates": self._depth or "all", **own}
+        found: dict[str, Any] = {"stages": "itc+itm", "candidates": self._depth or "all"}
+        if self._matcher is not None and self._reranker is not None:
+            # The revision is the encoder's: another matcher of the same name must not find its results in mteb's cache.
+            revision = self._reranker.matcher.fingerprint[:12]
+            found |= {"matcher": _short_name(self._matcher), "matcher_revision": revision}
+        return found
 
     @property
     def _judge(self) -> Checkpoint | None:

@@ -36,6 +36,9 @@ TASKS = ("retrieval", "caption", "vqa", "negatives")
 @click.option("--questions", metavar="FILE", help="For --task vqa: questions of VQAv2, or lines of JSON.")
 @click.option("--annotations", metavar="FILE", help="For --task vqa: the annotations of VQAv2.")
 @click.option("--negatives", metavar="PATH", help="For --task negatives: a file or folder as SugarCrepe has them.")
+@click.option("--images", metavar="FOLDER", help="For --task negatives: where its pictures are, beside the gallery's.")
+@click.option("--captioner", metavar="MODEL", help="For --task caption: another captioner than the gallery's.")
+@click.option("--answerer", metavar="MODEL", help="For --task vqa: another answerer than the gallery's.")
 @click.option("--report", metavar="FILE", help="Write one self-contained HTML page.")
 @click.option("--trec", metavar="FOLDER", help="Write TREC run and qrels files.")
 @click.option("--list", "lists", is_flag=True, help="List the evaluations of TARGET.")
@@ -47,6 +50,8 @@ def command(target: str | None, **options: Any) -> None:
     """Measure recall over the pairs of TARGET: a gallery, a folder with captions.jsonl, or a dataset."""
     check_usage(target, options)
     sightline = open_sightline()
+    if options["report"] is not None:
+        sightline.check_report_path(options["report"])
     if options["compare"] is not None:
         compare(sightline, *options["compare"], report=options["report"], json_wanted=options["json_wanted"])
     elif options["forget"] is not None:
@@ -78,7 +83,8 @@ def check_usage(target: str | None, options: dict[str, Any]) -> None:
         raise UsageError("target", "name a gallery or a folder, or --show, --compare or --forget an evaluation")
     if target is not None and alone:
         raise UsageError("target", f"--{alone[0]} names an evaluation, which knows its gallery; leave out {target}")
-    needs = {"questions": "vqa", "annotations": "vqa", "negatives": "negatives"}
+    needs = {"questions": "vqa", "annotations": "vqa", "answerer": "vqa", "captioner": "caption"}
+    needs |= {"negatives": "negatives", "images": "negatives"}
     for name, task in needs.items():
         if options[name] is not None and options["task"] != task:
             raise UsageError(name, f"--{name} is for --task {task}")
@@ -86,17 +92,20 @@ def check_usage(target: str | None, options: dict[str, Any]) -> None:
         if options["task"] == task and options[name] is None:
             raise UsageError(name, f"--task {task} needs --{name}")
     if options["task"] != "retrieval":
-        for name in ("report", "trec"):
+        of_retrieval = ("report", "trec", "protocol", "candidates", "score", "split", "queries", "pooled")
+        for name in of_retrieval:
             if options[name] is not None:
                 raise UsageError(name, f"--{name} is for --task retrieval")
+        if options["matcher"] is not None and options["task"] != "negatives":
+            raise UsageError("matcher", f"--task {options['task']} reads no pairs; leave out --matcher")
     if options["trec"] is not None and (options["compare"] is not None or options["lists"]):
         raise UsageError("trec", "--trec writes one evaluation's files: run or --show one")
 
 
 def run(sightline: Sightline, target: str, options: dict[str, Any]) -> int:
     """Measure, and give the evaluation's id."""
-    names = ("candidates", "rerank", "queries", "seed", "synthetic", "matcher", "pooled")
-    names += ("protocol", "score", "split", "subset", "folds", "resume")
+    names = ["candidates", "rerank", "queries", "seed", "synthetic", "matcher", "pooled"]
+    names += ["protocol", "score", "split", "subset", "folds", "resume"]
     try:
         with Bar() as bar:
             evaluated = sightline.evaluate(target, **{name: options[name] for name in names}, progress=bar)
@@ -139,7 +148,7 @@ def compare(sightline: Sightline, first: int, second: int, *, report: str | None
 
     comparison = sightline.compare(first, second)
     if report is not None:
-        notice(f"report: {sightline.report_comparison(first, second, Path(report))}")
+        notice(f"report: {sightline.report_comparison(comparison, Path(report))}")
     if json_wanted:
         print_json(comparison.to_json())
     else:
@@ -151,18 +160,18 @@ def run_task(sightline: Sightline, target: str, options: dict[str, Any]) -> None
     from api.cli.task_tables import task_table
 
     with Bar() as bar:
-        result = sightline.evaluate_task(
+        evaluated = sightline.evaluate_task(
             target,
             options["task"],
-            questions=options["questions"],
+            file=options["questions"] or options["negatives"],
             annotations=options["annotations"],
-            negatives=options["negatives"],
-            matcher=options["matcher"],
+            images=options["images"],
+            model=options["captioner"] or options["answerer"] or options["matcher"],
             subset=options["subset"],
             seed=options["seed"],
             progress=bar,
         )
     if options["json_wanted"]:
-        print_json(result.to_json())
+        print_json(evaluated.to_json())
     else:
-        click.echo(task_table(result))
+        click.echo(task_table(evaluated))

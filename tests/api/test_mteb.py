@@ -390,6 +390,14 @@ def test_results_carry_the_model_its_fingerprint_and_what_was_reranked(make: Mak
     assert (set(meta.modalities), meta.license) == ({"image", "text"}, "bsd-3-clause")
     assert meta.experiment_kwargs == {"stages": "itc+itm", "candidates": 7}
     assert make(rerank=False).mteb_model_meta.experiment_kwargs == {"stages": "itc"}
+    albef = sightline.wiring.reranker(CHECKPOINTS["postcards-albef"])
+    assert albef is not None
+    assert make(candidates=7, matcher="postcards-albef").mteb_model_meta.experiment_kwargs == {
+        "stages": "itc+itm",
+        "candidates": 7,
+        "matcher": "postcards-albef",
+        "matcher_revision": albef.matcher.fingerprint[:12],
+    }
 
 
 @needs_mteb

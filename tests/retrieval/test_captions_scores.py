@@ -93,7 +93,10 @@ def test_no_captions_have_no_scores() -> None:
 
 
 def test_an_empty_caption_scores_zero_and_stops_nothing() -> None:
-    assert score(["", "a dog"], [["a cat"], ["a dog"]]).each[0].rouge_l == 0
+    said, given = ["", "a dog"], [["a cat"], ["a dog"]]
+    assert rouge_l(said, given)[1] == [0, 1]
+    assert cider(said, given)[1] == pytest.approx([0, 5])  # words and pairs are alike, longer n-grams are not there
+    assert [one[0] for one in bleu(said, given)[1]] == pytest.approx([0, 1])
 
 
 def test_captions_that_differ_from_others_do_not_fit_silently() -> None:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from api.reports import plots, words
 from api.reports.examples import Extremes
@@ -16,6 +14,9 @@ from api.reports.plots import Plot
 from api.results import Evaluated, MeasuredDirection
 from retrieval.evaluation.measured import DEPTH_CUTOFFS
 from retrieval.evaluation.protocols import Protocol
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAMES: Mapping[str, str] = {"text->image": "by-text", "image->text": "by-picture"}
@@ -65,6 +66,8 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

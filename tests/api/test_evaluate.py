@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 from sqlalchemy import delete, func, select, update
 
 from api import Sightline
@@ -21,20 +22,36 @@ from api.errors import UsageError
 from api.library import Silence
 from api.results import Evaluated, MeasuredDirection
 from api.settings import Settings
+from api.wiring import Wiring
 from retrieval.errors import TooFewPictures, UnknownProtocol, UnknownSplit
 from retrieval.evaluation.pages import DIRECTIONS, IMAGES, TEXTS, from_bytes
 from retrieval.evaluation.protocols import PROTOCOLS
 from retrieval.evaluation.trec import from_trec_id, gather_qrels, gather_run, measure_files
+from retrieval.models.checkpoints import Checkpoint
+from retrieval.models.hashing import HashingEncoder
+from retrieval.models.roles import Encoder
 from storage import evaluations, items
 from storage.errors import EvaluationBusy, EvaluationNotFound
-from storage.tables import CalibrationTable, EvaluationPageTable, EvaluationTable
+from storage.tables import CalibrationTable, EvaluationPageTable, EvaluationTable, GalleryTable
 
-Paint = Callable[..., Path]
 Run = Callable[..., Result]
 CUTOFFS = ("recall@1", "recall@5", "recall@10")
 FILES = ("text-to-image", "image-to-text")
 PICTURES, PER_PICTURE = 20, 4
 """80 texts and 20 pictures: 100 queries, which are kept 64 at a time."""
+
+
+class Revised(HashingEncoder):
+    """The hashing encoder after a change."""
+
+    fingerprint = "f" * 64
+
+
+class RevisedWiring(Wiring):
+    """Wires the changed encoder."""
+
+    def encoder(self, checkpoint: Checkpoint) -> Encoder:
+        return Revised()
 
 
 class Ended(Exception):
@@ -64,14 +81,42 @@ def write_texts(folder: Path, texts: dict[str, list[str]]) -> None:
     (folder / "captions.jsonl").write_text("".join(line + "\n" for line in lines))
 
 
-@pytest.fixture
-def many(sightline: Sightline, tmp_path: Path, paint: Paint) -> str:
-    """A gallery of the hashing encoder: 20 pictures with four texts each."""
-    folder = tmp_path / "many"
+def index_many(library: Sightline, folder: Path) -> str:
     for i in range(PICTURES):
-        paint(folder / f"{i:02d}.png", (10 * i, 200 - 10 * i, 7))
-    write_texts(folder, {f"{i:02d}.png": [f"text {i} {j}" for j in range(PER_PICTURE)] for i in range(PICTURES)})
-    return sightline.index(folder, gallery="many", model="hashing").gallery
+        colour(folder / f"{i:02d}.png", (10 * i, 200 - 10 * i, 7))
+    # No two texts have the same words, so that no similarities tie.
+    texts = {f"{i:02d}.png": [f"text p{i} c{i}x{j}" for j in range(PER_PICTURE)] for i in range(PICTURES)}
+    write_texts(folder, texts)
+    return library.index(folder, gallery="many", model="hashing").gallery
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the gallery `many` of the hashing encoder: 20 pictures with four texts each."""
+    folder = tmp_path_factory.mktemp("many")
+    library = Sightline(settings=Settings(home=folder / "home", offline=True))
+    index_many(library, folder / "many")
+    library.close()
+    return folder / "home"
+
+
+@pytest.fixture
+def many(home: Path, indexed: Path) -> str:
+    """That gallery, in a home of its own; its pictures belong to all tests."""
+    shutil.copytree(indexed, home)
+    return "many"
+
+
+@pytest.fixture
+def fresh(sightline: Sightline, tmp_path: Path) -> str:
+    """The same gallery over pictures of its own, which may be changed."""
+    return index_many(sightline, tmp_path / "many")
+
+
+def colour(path: Path, of: tuple[int, int, int]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), of).save(path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +133,12 @@ def shipped(cards_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def usual(shipped: Sightline) -> Evaluated:
     """The shipped model on its postcards with nothing said."""
     return shipped.evaluate("cards", progress=Silence())
+
+
+@pytest.fixture(scope="module")
+def few(shipped: Sightline) -> Evaluated:
+    """Six queries of each direction, 12 candidates."""
+    return shipped.evaluate("cards", candidates=12, queries=6)
 
 
 @pytest.fixture
@@ -189,22 +240,21 @@ def test_the_shipped_model_finds_its_postcards_by_reranking(usual: Evaluated) ->
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_each_score_of_its_own_run_gives_what_one_run_compares(
-    shipped: Sightline, usual: Evaluated, score: str
-) -> None:
-    own = shipped.evaluate("cards", score=score)
-    for one, compared in zip(own.directions, usual.directions, strict=True):
+def test_each_score_of_its_own_run_gives_what_one_run_compares(shipped: Sightline, few: Evaluated, score: str) -> None:
+    own = shipped.evaluate("cards", candidates=12, queries=6, score=score)
+    for one, compared in zip(own.directions, few.directions, strict=True):
         assert recalls(one.after) == compared.scores[SCORES[score]]
         assert one.before == compared.before
-        assert [one.page for one in pages(shipped, own.id, one.name)] == [
-            one.page for one in pages(shipped, usual.id, one.name)
-        ]
+        mine, theirs = (pages(shipped, run.id, one.name) for run in (own, few))
+        assert [page.page for page in mine] == [page.page for page in theirs]
     assert own.scoring == SCORES[score]
     departed = [] if score == "itm+itc" else [f"ordered by {SCORES[score]} in place of itm+itc"]
-    assert list(own.departures) == departed
+    assert list(own.departures) == ["12 candidates in place of 32", *departed]
 
 
-def test_another_score_or_depth_leaves_the_calibration_of_searches_alone(shipped: Sightline, usual: Evaluated) -> None:
+def test_another_score_or_fewer_pictures_leave_the_calibration_of_searches_alone(
+    shipped: Sightline, usual: Evaluated
+) -> None:
     def kept() -> list[Any]:
         with shipped.wiring.database.reading() as session:
             return [(row.direction, row.created_at) for row in session.scalars(select(CalibrationTable))]
@@ -212,8 +262,7 @@ def test_another_score_or_depth_leaves_the_calibration_of_searches_alone(shipped
     before = kept()
     assert len(before) == 2
     shipped.evaluate("cards", score="itc")
-    shipped.evaluate("cards", candidates=12)
-    shipped.evaluate("cards", subset=12)
+    shipped.evaluate("cards", subset=8)
     assert kept() == before
 
 
@@ -262,13 +311,13 @@ def test_recall_at_fewer_candidates_is_that_of_a_run_with_so_many(shipped: Sight
 
 
 def test_folds_are_averaged_and_shown_one_by_one(shipped: Sightline) -> None:
-    told = shipped.evaluate("cards", folds=3)
+    told = shipped.evaluate("cards", folds=4)
     for one in told.directions:
-        assert (one.queries, one.items, len(one.folds)) == (24, 8, 3)
+        assert (one.queries, one.items, len(one.folds)) == (24, 6, 4)
         for name in CUTOFFS:
             assert recalls(one.after)[name] == pytest.approx(np.mean([fold[name] or 0 for fold in one.folds]))
-    assert "R@1 of the 3 folds:" in evaluation_table(told)
-    assert told.settings["folds"] == 3
+    assert "R@1 of the 4 folds:" in evaluation_table(told)
+    assert told.settings["folds"] == 4
 
 
 def test_a_text_of_pictures_in_two_folds_does_not_stop_an_evaluation(sightline: Sightline, many: str) -> None:
@@ -380,27 +429,20 @@ def test_other_settings_are_another_evaluation(sightline: Sightline, many: str, 
     assert sightline.evaluate(many, resume=True, **other).id != begun
 
 
-def test_a_gallery_that_has_changed_is_not_gone_on_with(
-    sightline: Sightline, many: str, tmp_path: Path, paint: Paint
-) -> None:
-    begun = ended(sightline, many, 1)
-    paint(tmp_path / "many" / "new.png", (1, 2, 3))
-    sightline.index(tmp_path / "many", gallery=many)
-    assert sightline.evaluate(many, resume=True).id != begun
+def test_a_gallery_that_has_changed_is_not_gone_on_with(sightline: Sightline, fresh: str, tmp_path: Path) -> None:
+    begun = ended(sightline, fresh, 1)
+    colour(tmp_path / "many" / "new.png", (1, 2, 3))
+    sightline.index(tmp_path / "many", gallery=fresh)
+    assert sightline.evaluate(fresh, resume=True).id != begun
 
 
-@pytest.mark.parametrize("column", ["fingerprint", "model"])
-def test_another_model_does_not_go_on_with_what_one_began(sightline: Sightline, many: str, column: str) -> None:
-    """What names the model is part of the digest; an evaluation of another one has another."""
+def test_weights_that_have_changed_do_not_go_on_with_what_others_began(sightline: Sightline, many: str) -> None:
     begun = ended(sightline, many, 1)
-    plain = stored(sightline, begun)
     with sightline.wiring.database.writing() as session:
-        session.execute(delete(EvaluationPageTable))
-        session.execute(delete(EvaluationTable))
-    ended(sightline, many, 1, matcher="postcards", candidates=10)
-    with sightline.wiring.database.reading() as session:
-        assert evaluations.unfinished(session, plain.gallery_id, plain.digest or "") is None
-    assert getattr(plain, column) in {"hashing", sightline.gallery(many).fingerprint}
+        session.execute(update(GalleryTable).values(fingerprint=Revised.fingerprint))
+    sightline.wiring = RevisedWiring(sightline.settings, print)
+    told = sightline.evaluate(many, resume=True)
+    assert (told.id, told.fingerprint) == (begun + 1, Revised.fingerprint)
 
 
 def test_of_two_that_go_on_with_one_run_the_later_one_is_told_and_nothing_is_lost(
@@ -459,15 +501,15 @@ def test_a_gallery_that_is_removed_takes_its_evaluations_along(sightline: Sightl
 @pytest.fixture
 def old(sightline: Sightline, many: str) -> int:
     """An evaluation as an older version stored it: no pages, no protocol, fewer measures."""
-    told = sightline.evaluate(many, matcher="postcards", candidates=10)
+    told = sightline.evaluate(many)
     with sightline.wiring.database.writing() as session:
         row = session.get_one(EvaluationTable, told.id)
-        settings = {name: row.settings[name] for name in ("candidates", "rerank", "queries", "seed", "matcher")}
+        settings = {"candidates": 10, "rerank": True, "queries": None, "seed": 0, "matcher": "postcards"}
         measures = {
             name: {
                 "queries": one["queries"],
                 "before": recalls(one["before"]),
-                "after": recalls(one["after"]),
+                "after": recalls(one["before"]),
                 "curve": one["curve"],
                 "calibration": None,
             }
@@ -501,11 +543,11 @@ def test_an_evaluation_of_an_older_version_has_no_trec_files(sightline: Sightlin
 
 
 @pytest.fixture
-def stale(sightline: Sightline, many: str, tmp_path: Path) -> str:
+def stale(fresh: str, tmp_path: Path) -> str:
     """A gallery of which the first picture is gone and the second has changed since it was indexed."""
     (tmp_path / "many" / "00.png").unlink()
     (tmp_path / "many" / "01.png").write_bytes(b"no picture")
-    return many
+    return fresh
 
 
 def test_pictures_that_are_gone_are_missed_counted_and_named(
@@ -514,7 +556,7 @@ def test_pictures_that_are_gone_are_missed_counted_and_named(
     told = sightline.evaluate(stale, matcher="postcards", candidates=20)
     images, texts = told.directions
     assert (images.unread, texts.unread) == (0, 2)
-    gone = [one for one in pages(sightline, told.id, TEXTS)][:2]
+    gone = pages(sightline, told.id, TEXTS)[:2]
     assert [one.after for one in gone] == [None, None]
     with sightline.wiring.database.reading() as session:
         mine = [text for text, image in items.pairs(session, 1) if image in {one.query_id for one in gone}]
@@ -537,15 +579,19 @@ def test_without_a_reader_nothing_is_unread(sightline: Sightline, stale: str, sa
 
 
 def test_a_gallery_whose_pictures_are_all_gone_is_still_measured(
-    sightline: Sightline, many: str, tmp_path: Path, said: list[str]
+    sightline: Sightline, fresh: str, tmp_path: Path, said: list[str], run: Run
 ) -> None:
     shutil.rmtree(tmp_path / "many")
-    told = sightline.evaluate(many, matcher="postcards", candidates=10)
+    told = sightline.evaluate(fresh, matcher="postcards", candidates=10)
     for one in told.directions:
         assert set(recalls(one.after).values()) == {0.0}
         assert sum(one.misses["recall@10"].values()) == one.queries
     assert [one.unread for one in told.directions] == [0, 20]
     assert said[0].startswith("20 pictures could not be read")
+    # A median rank that is infinite is no number in JSON, and a word in the table.
+    shown = json.loads(run("evaluate", "--show", str(told.id), "--json").stdout)
+    assert shown["directions"][0]["after"]["median_rank"] is None
+    assert " missed\n" in run("evaluate", "--show", str(told.id)).stdout
 
 
 # TREC files
@@ -581,11 +627,11 @@ def test_trec_files_of_folds_and_of_a_first_stage_measure_the_same(
         check_files(tmp_path / str(place), told)
 
 
-def test_trec_qrels_hold_every_pair_by_its_names(sightline: Sightline, tmp_path: Path, paint: Paint) -> None:
+def test_trec_qrels_hold_every_pair_by_its_names(sightline: Sightline, tmp_path: Path) -> None:
     folder = tmp_path / "named"
     names = ["a b.png", "café.png", "写真 %20.png", "c\u2028d.png", "#1.png"]
     for i, name in enumerate(names):
-        paint(folder / "sub dir" / name, (40 * i, 9, 9))
+        colour(folder / "sub dir" / name, (40 * i, 9, 9))
     write_texts(folder, {f"sub dir/{name}": [f"one {i}", f"two {i}"] for i, name in enumerate(names)})
     sightline.index(folder, gallery="named", model="hashing")
     told = sightline.evaluate("named")
@@ -602,9 +648,9 @@ def test_trec_qrels_hold_every_pair_by_its_names(sightline: Sightline, tmp_path:
     assert all(len(one.items) == 10 and set(one.items) <= set(back) for one in page.values())
 
 
-def test_two_files_of_one_name_in_two_folders_stay_apart(sightline: Sightline, tmp_path: Path, paint: Paint) -> None:
+def test_two_files_of_one_name_in_two_folders_stay_apart(sightline: Sightline, tmp_path: Path) -> None:
     for i, name in enumerate(("one", "two")):
-        paint(tmp_path / name / "a.png", (90 * i, 9, 9))
+        colour(tmp_path / name / "a.png", (90 * i, 9, 9))
         write_texts(tmp_path / name, {"a.png": [f"text {name}"]})
         sightline.index(tmp_path / name, gallery="both", model="hashing")
     told = sightline.evaluate("both")
@@ -614,12 +660,10 @@ def test_two_files_of_one_name_in_two_folders_stay_apart(sightline: Sightline, t
     check_files(tmp_path / "trec", told)
 
 
-def test_a_gallery_that_has_changed_gets_no_trec_files(
-    sightline: Sightline, many: str, tmp_path: Path, paint: Paint
-) -> None:
-    told = sightline.evaluate(many)
-    paint(tmp_path / "many" / "new.png", (1, 2, 3))
-    sightline.index(tmp_path / "many", gallery=many)
+def test_a_gallery_that_has_changed_gets_no_trec_files(sightline: Sightline, fresh: str, tmp_path: Path) -> None:
+    told = sightline.evaluate(fresh)
+    colour(tmp_path / "many" / "new.png", (1, 2, 3))
+    sightline.index(tmp_path / "many", gallery=fresh)
     with pytest.raises(UsageError, match=f"gallery many has changed since evaluation {told.id}: evaluate it again"):
         sightline.export_trec(told.id, tmp_path / "trec")
     assert not (tmp_path / "trec").exists()
@@ -636,7 +680,7 @@ def test_a_file_is_no_folder_for_trec_files(sightline: Sightline, many: str, tmp
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "line"),
     [
         ({"seed": -1}, "seed is -1; it must be 0 or more"),
         ({"folds": 0}, "folds is 0; it must be 1 or more"),
@@ -650,11 +694,11 @@ def test_a_file_is_no_folder_for_trec_files(sightline: Sightline, many: str, tmp
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_asked(
-    sightline: Sightline, many: str, how: dict[str, Any], said: str
+    sightline: Sightline, many: str, how: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         sightline.evaluate(many, **how)
-    assert said in str(caught.value)
+    assert line in str(caught.value)
     assert "\n" not in str(caught.value)
     with sightline.wiring.database.reading() as session:
         assert session.scalars(select(func.count()).select_from(EvaluationTable)).one() == 0
@@ -692,16 +736,6 @@ def test_the_command_line_shows_a_table_and_the_same_as_json(run: Run, many: str
     assert as_json["directions"][0]["before"]["recall@1"] == told.directions[0].before["recall@1"]
 
 
-def test_a_median_that_was_missed_is_no_number_in_json_and_a_word_in_the_table(
-    run: Run, sightline: Sightline, many: str, tmp_path: Path
-) -> None:
-    shutil.rmtree(tmp_path / "many")
-    result = run("evaluate", many, "--matcher", "postcards", "--candidates", "10", "--json")
-    after = json.loads(result.stdout)["directions"][0]["after"]
-    assert after["median_rank"] is None
-    assert " missed\n" in run("evaluate", "--show", "1").stdout
-
-
 def test_the_command_line_lists_shows_exports_and_forgets(
     run: Run, many: str, sightline: Sightline, tmp_path: Path
 ) -> None:
@@ -726,7 +760,7 @@ def test_the_command_line_goes_on_with_a_run(run: Run, many: str, sightline: Sig
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "line"),
     [
         ([], "name a gallery or a folder, or --show, --compare or --forget an evaluation"),
         (["--list"], "name a gallery or a folder"),
@@ -749,10 +783,10 @@ def test_the_command_line_goes_on_with_a_run(run: Run, many: str, sightline: Sig
         (["nobody"], "no gallery is called 'nobody'; there are: many"),
     ],
 )
-def test_what_cannot_be_asked_is_one_line(run: Run, many: str, arguments: Sequence[str], said: str) -> None:
+def test_what_cannot_be_asked_is_one_line(run: Run, many: str, arguments: Sequence[str], line: str) -> None:
     result = run("evaluate", *arguments)
     assert result.exit_code in {1, 2}
     assert result.stdout == ""
-    assert said in result.stderr
+    assert line in result.stderr
     assert result.stderr.startswith("sightline: ")
     assert result.stderr.count("\n") == 1

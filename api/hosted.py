@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
 from api.doors import embedding, exports, galleries, jobs, pages, pictures
+from api.doors.evaluations import LEAST_CANDIDATES, Wanted
 from api.doors.exports import Format
 from api.doors.ranking import Asked, Ranking
 from api.doors.watching import Watch
 from api.errors import DOMAIN
 from api.library import Sightline, Silence
 from api.results import Exported, GalleryDetail, ModelRow, Page, Uploaded
+from retrieval.evaluation.benchmark import Choice
 from retrieval.features import Kind
 from retrieval.models.checkpoints import Role
 from retrieval.search import Read
@@ -138,14 +140,14 @@ class Hosted(Sightline):
         name: str,
         *,
         candidates: int | None = None,
-        queries: int | None = None,
-        seed: int = 0,
         rerank: bool = True,
+        protocol: str | None = None,
+        score: str | None = None,
+        **choice: Any,
     ) -> Job:
-        """Let a gallery with pairs be measured."""
-        return jobs.enqueue_evaluation(
-            self.wiring, name, candidates=candidates, queries=queries, seed=seed, rerank=rerank
-        )
+        """Let a gallery with pairs be measured; `choice` is that of `retrieval.evaluation.benchmark.Choice`."""
+        ranking = Ranking(LEAST_CANDIDATES, candidates, rerank)
+        return jobs.enqueue_evaluation(self.wiring, name, Wanted(ranking, Choice(**choice), protocol, score))
 
     def enqueue_calibration(self, name: str) -> Job:
         """Let the match probabilities of a gallery be calibrated."""

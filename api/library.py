@@ -29,7 +29,7 @@ from api.doors import (
 )
 from api.doors.comparing import Comparison
 from api.doors.embedding import Pictures
-from api.doors.evaluations import Asked
+from api.doors.evaluations import Wanted
 from api.doors.ranking import Ranking
 from api.doors.task_runs import TaskEvaluated
 from api.errors import UsageError
@@ -303,10 +303,10 @@ class Sightline:
         """
         choice = Choice(split, subset, folds, queries, seed, synthetic)
         ranking = self._ranking(evaluations.LEAST_CANDIDATES, candidates, rerank, matcher, pooled)
-        asked = Asked(ranking, choice, protocol, score)
+        wanted = Wanted(ranking, choice, protocol, score)
         watcher = progress or Silence()
         gallery = folders.target(self.wiring, target, model=None, progress=watcher)
-        return evaluations.evaluate(self.wiring, gallery, asked, resume=resume, progress=watcher)
+        return evaluations.evaluate(self.wiring, gallery, wanted, resume=resume, progress=watcher)
 
     def calibrate(
         self,

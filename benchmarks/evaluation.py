@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from api.doors import evaluations
-from api.doors.evaluations import Asked
+from api.doors.evaluations import Wanted
 from api.doors.ranking import Ranking
 from api.library import Silence
 from api.settings import Settings
@@ -161,7 +161,7 @@ def main() -> None:
         before = resident()
         begun, processor = time.perf_counter(), time.process_time()
         with Peak() as peak:
-            asked = Asked(Ranking(10, options.candidates), Choice())
+            asked = Wanted(Ranking(10, options.candidates), Choice())
             found = evaluations.evaluate(wiring, gallery, asked, progress=Silence())
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
         report(found.id, stub, seconds, processor, peak.most - before, options.images, options.texts)

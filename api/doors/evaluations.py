@@ -59,7 +59,7 @@ SCORES: Mapping[str, Scoring] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What an evaluation is to measure: what of the gallery, how pages are made, and by whose rules.
 
     `protocol` names a row of `retrieval.evaluation.protocols`; None is that of the gallery's model. `score` orders the
@@ -87,14 +87,16 @@ class Plan:
     choice: Choice
 
 
-def evaluate(wiring: Wiring, gallery: Gallery, asked: Asked, *, resume: bool = False, progress: Progress) -> Evaluated:
+def evaluate(
+    wiring: Wiring, gallery: Gallery, wanted: Wanted, *, resume: bool = False, progress: Progress
+) -> Evaluated:
     """Measure a gallery over its pairs in both directions, and store the result.
 
     `resume` goes on with an evaluation of the same settings that did not come to its end; without one, a new one
     begins. What the run says of match probabilities is kept for searches too, unless fewer candidates were read than
     usual, or more queries have said it of the same revision.
     """
-    plan = _plan(wiring, gallery, asked)
+    plan = _plan(wiring, gallery, wanted)
     with wiring.database.reading() as session:
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")
@@ -110,7 +112,7 @@ def evaluate(wiring: Wiring, gallery: Gallery, asked: Asked, *, resume: bool = F
     with wiring.database.writing() as session:
         stored = evaluations.finish(session, stored.id, to_measures(directions))
     done = Run(directions, stored.revision, plan.candidates, plan.reranker)
-    if _is_usual(wiring, gallery, plan, asked):
+    if _is_usual(wiring, gallery, plan, wanted):
         with wiring.database.writing() as session:
             keep_fits(session, gallery, done, only_better=True)
     return evaluated(gallery, stored)
@@ -120,7 +122,7 @@ def run(
     wiring: Wiring, gallery: Gallery, ranking: Ranking, *, queries: int | None, seed: int, progress: Progress
 ) -> Run:
     """Ask a gallery's texts for its pictures and its pictures for their texts, and keep nothing of it."""
-    plan = _plan(wiring, gallery, Asked(ranking, Choice(queries=queries, seed=seed)))
+    plan = _plan(wiring, gallery, Wanted(ranking, Choice(queries=queries, seed=seed)))
     with wiring.database.reading() as session:
         images = wiring.snapshots.newest(session, gallery, "image")
         texts = wiring.snapshots.newest(session, gallery, "text")
@@ -138,27 +140,27 @@ def run(
 # --- what is asked, made definite
 
 
-def _plan(wiring: Wiring, gallery: Gallery, asked: Asked) -> Plan:
+def _plan(wiring: Wiring, gallery: Gallery, wanted: Wanted) -> Plan:
     model = require_model(gallery, "an evaluation")
-    _check_choice(asked.choice)
-    ranking = asked.ranking
-    if asked.score is not None and asked.score not in SCORES:
-        raise UsageError("score", f"there is no score {asked.score!r}; there are {', '.join(SCORES)}")
-    wanted = None if asked.protocol is None else protocols.by_name(asked.protocol)
-    if wanted is not None and wanted.scoring == "itc" and ranking.matcher is not None:
-        sentence = f"protocol {wanted.name} reranks nothing, so the matcher {ranking.matcher} has nothing to read"
+    _check_choice(wanted.choice)
+    ranking = wanted.ranking
+    if wanted.score is not None and wanted.score not in SCORES:
+        raise UsageError("score", f"there is no score {wanted.score!r}; there are {', '.join(SCORES)}")
+    named = None if wanted.protocol is None else protocols.by_name(wanted.protocol)
+    if named is not None and named.scoring == "itc" and ranking.matcher is not None:
+        sentence = f"protocol {named.name} reranks nothing, so the matcher {ranking.matcher} has nothing to read"
         raise UsageError("matcher", f"{sentence}; leave out one of the two")
     encoder = wiring.encoder_of(gallery)
-    reranks = ranking.rerank and (wanted is None or wanted.scoring != "itc")
+    reranks = ranking.rerank and (named is None or named.scoring != "itc")
     reranker = wiring.reranker_of(gallery, ranking.matcher) if reranks else None
-    if wanted is not None and wanted.scoring != "itc" and reranker is None and ranking.rerank:
-        sentence = f"protocol {wanted.name} reranks, and {model} has no matcher: name one with --matcher, or take itc"
+    if named is not None and named.scoring != "itc" and reranker is None and ranking.rerank:
+        sentence = f"protocol {named.name} reranks, and {model} has no matcher: name one with --matcher, or take itc"
         raise UsageError("protocol", sentence)
-    if asked.score not in (None, "itc") and reranker is None:
-        raise UsageError("score", f"the score {asked.score} needs a matcher, and nothing is reranked here")
+    if wanted.score not in (None, "itc") and reranker is None:
+        raise UsageError("score", f"the score {wanted.score} needs a matcher, and nothing is reranked here")
     judge = wiring.checkpoint(model if reranker is None else reranker.matcher.name)
-    protocol = wanted or (protocols.PROTOCOLS["itc"] if reranker is None else protocols.protocol_of(judge))
-    scoring = _scoring(asked, wanted, reranker)
+    protocol = named or (protocols.PROTOCOLS["itc"] if reranker is None else protocols.protocol_of(judge))
+    scoring = _scoring(wanted, named, reranker)
     if reranker is not None:
         reranker = replace(reranker, scoring=scoring)
     candidates = _candidates(ranking, protocol, reranker)
@@ -171,7 +173,7 @@ def _plan(wiring: Wiring, gallery: Gallery, asked: Asked) -> Plan:
         candidates=candidates,
         pooled=ranking.pooled,
         departures=tuple(protocol.departures(judge, candidates, scoring)),
-        choice=asked.choice,
+        choice=wanted.choice,
     )
 
 
@@ -187,12 +189,12 @@ def _check_choice(choice: Choice) -> None:
             raise UsageError(name, f"{name} is {value}; it must be {least} or more")
 
 
-def _scoring(asked: Asked, wanted: Protocol | None, reranker: Reranker | None) -> Scoring:
+def _scoring(wanted: Wanted, named: Protocol | None, reranker: Reranker | None) -> Scoring:
     if reranker is None:
         return "itc"
-    if asked.score is not None:
-        return SCORES[asked.score]
-    return reranker.scoring if wanted is None else wanted.scoring
+    if wanted.score is not None:
+        return SCORES[wanted.score]
+    return reranker.scoring if named is None else named.scoring
 
 
 def _candidates(ranking: Ranking, protocol: Protocol, reranker: Reranker | None) -> int:
@@ -201,14 +203,14 @@ def _candidates(ranking: Ranking, protocol: Protocol, reranker: Reranker | None)
     return max(ranking.depth(usual), LEAST_CANDIDATES)
 
 
-def _is_usual(wiring: Wiring, gallery: Gallery, plan: Plan, asked: Asked) -> bool:
+def _is_usual(wiring: Wiring, gallery: Gallery, plan: Plan, wanted: Wanted) -> bool:
     """Whether a run's match probabilities are those that a search shows, of hits in the order of a search."""
     choice = plan.choice
-    usual = None if plan.reranker is None else wiring.reranker_of(gallery, asked.ranking.matcher)
+    usual = None if plan.reranker is None else wiring.reranker_of(gallery, wanted.ranking.matcher)
     if usual is None or plan.scoring != usual.scoring:
         return False
     is_whole = choice.split is None and choice.subset is None and choice.folds == 1 and not choice.synthetic
-    return is_whole and plan.candidates >= wiring.depth_of_evaluation(gallery, asked.ranking.matcher)
+    return is_whole and plan.candidates >= wiring.depth_of_evaluation(gallery, wanted.ranking.matcher)
 
 
 def _settings(plan: Plan, bench: Benchmark) -> dict[str, Any]:

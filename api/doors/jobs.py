@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from api.doors import calibrating, demo, embedding, evaluations, folders, places
-from api.doors.evaluations import LEAST_CANDIDATES, Asked
+from api.doors.evaluations import LEAST_CANDIDATES, Wanted
 from api.doors.pages import require_model
 from api.doors.pictures import make_first_thumbnails
 from api.doors.ranking import Ranking
@@ -21,6 +22,7 @@ from indexer.errors import SourceMissing
 from indexer.sources.opening import Place, from_source, is_dataset
 from indexer.uri import to_uri
 from retrieval.errors import NoModel, NoPairs, NotRun, RoleMissing
+from retrieval.evaluation import protocols
 from retrieval.evaluation.benchmark import Choice
 from retrieval.models.checkpoints import companion
 from storage import galleries, items, jobs
@@ -49,18 +51,18 @@ def enqueue_index(wiring: Wiring, name: str, folder: str | None, model: str | No
     return _enqueue(wiring, "index", name, {"kind": "index", "gallery": name, "folder": folder, "model": model})
 
 
-def enqueue_evaluation(
-    wiring: Wiring, name: str, *, candidates: int | None, queries: int | None, seed: int, rerank: bool
-) -> Job:
+def enqueue_evaluation(wiring: Wiring, name: str, asked: Wanted) -> Job:
     """Let a gallery with pairs be measured."""
-    Ranking(LEAST_CANDIDATES, candidates, rerank)
+    if asked.protocol is not None:
+        protocols.by_name(asked.protocol)
     with _named("gallery"):
         gallery = folders.by_name(wiring, name)
         require_model(gallery, "an evaluation")
         if not _count_pairs(wiring, gallery):
             raise NoPairs(name)
-        _require_weights_of_evaluation(wiring, gallery, rerank=rerank)
-    request = {"candidates": candidates, "queries": queries, "seed": seed, "rerank": rerank}
+        _require_weights_of_evaluation(wiring, gallery, rerank=asked.ranking.rerank)
+    ranking = {"candidates": asked.ranking.candidates, "rerank": asked.ranking.rerank}
+    request = {**ranking, **asdict(asked.choice), "protocol": asked.protocol, "score": asked.score}
     return _enqueue(wiring, "evaluate", name, {"kind": "evaluate", "gallery": name, **request})
 
 
@@ -96,10 +98,9 @@ def do(wiring: Wiring, job: Job, watch: Watch) -> None:
                 )
             make_first_thumbnails(wiring, folders.by_name(wiring, name), watch)
         case {"kind": "evaluate", "gallery": str(name)} as asked:
-            wanted = Asked(
-                Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"]),
-                Choice(queries=asked["queries"], seed=asked["seed"]),
-            )
+            choice = {one.name: asked[one.name] for one in fields(Choice) if one.name in asked}
+            ranking = Ranking(LEAST_CANDIDATES, asked["candidates"], asked["rerank"])
+            wanted = Wanted(ranking, Choice(**choice), asked.get("protocol"), asked.get("score"))
             gallery = folders.by_name(wiring, name)
             _require_weights_of_evaluation(wiring, gallery, rerank=asked["rerank"])
             # A job that a dying service left behind goes on where it was.

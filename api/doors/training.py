@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from api.doors import evaluations, folders
-from api.doors.evaluations import Asked
+from api.doors.evaluations import Wanted
 from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.paths import expanded
@@ -362,7 +362,7 @@ def _recall(
         indexed = folders.index(apart, shown, gallery="held-out", model=str(model), progress=progress)
         gallery = folders.by_name(apart, indexed.gallery)
         depth = max(apart.depth_of_evaluation(gallery), evaluations.LEAST_CANDIDATES)
-        asked = Asked(Ranking(evaluations.LEAST_CANDIDATES, depth), Choice())
+        asked = Wanted(Ranking(evaluations.LEAST_CANDIDATES, depth), Choice())
         evaluated = evaluations.evaluate(apart, gallery, asked, progress=progress)
     except Exception as error:
         if isinstance(error.__cause__, sqlite3.OperationalError):  # SQLAlchemy's own error would be a traceback

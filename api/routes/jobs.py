@@ -19,6 +19,7 @@ router = APIRouter(tags=["jobs"])
 
 MOST_JOBS = 1000
 MOST_PATH = 4096
+MOST_FOLDS = 1000
 LARGEST_SEED = (1 << 53) - 1
 
 GalleryName = Annotated[str, Field(max_length=MOST_NAME, description="a gallery's name", examples=["photos"])]
@@ -53,6 +54,11 @@ class EvaluateIn(BaseModel):
     queries: int | None = Field(None, ge=1, le=LARGEST_SEED, description="a sample of so many queries per direction")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the sample")
     rerank: bool = True
+    protocol: str | None = Field(None, max_length=MOST_NAME, description="whose rules; by default the model's own")
+    score: Literal["itc", "itm", "itm+itc", "probability"] | None = Field(None, description="what orders candidates")
+    split: str | None = Field(None, max_length=MOST_NAME, description="only pictures of this split, with their texts")
+    subset: int | None = Field(None, ge=1, le=LARGEST_SEED, description="only so many pictures, with their texts")
+    folds: int = Field(1, ge=1, le=MOST_FOLDS, description="so many galleries of one size, averaged")
 
 
 class CalibrateIn(BaseModel):

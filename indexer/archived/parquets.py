@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any, BinaryIO
@@ -30,8 +30,11 @@ KEY_NAMES = ("__key__", "key", "id", "image_id", "path", "file_name", "filename"
 ROWS = 32
 """Rows that are read together."""
 
-KEPT_BYTES = 128 << 20
-"""Bytes of pictures that one file keeps for those who read neighbouring rows, and the same row again."""
+KEPT_BYTES = 256 << 20
+"""Bytes of pictures that are kept of all files, for those who read neighbouring rows, and the same row again."""
+
+WEIGHT = 1 << 14
+"""What an open file weighs at least among the archives that are remembered: each holds a descriptor."""
 
 _BUFFER = 1 << 20
 _DAMAGED = "damaged: no parquet file, or one that ends early"
@@ -59,8 +62,8 @@ class ParquetIndex:
         self._sizes: dict[str, NDArray[np.int64]] = {}
         self._lock = Lock()
         self._cursor: _Cursor | None = None
-        self._blocks: LRUCache[tuple[str, int, int], list[bytes | None]] = LRUCache(KEPT_BYTES, getsizeof=_room)
-        self.weight = len(self._keys)
+        self._number = next(_numbers)
+        self.weight = max(WEIGHT, len(self._keys))
 
     def members(self) -> list[Member]:
         """List the pictures column by column; rows without one are left out."""
@@ -104,14 +107,17 @@ class ParquetIndex:
     def _block(self, column: str, group: int, block: int) -> list[bytes | None]:
         place = (column, group, block)
         with self._lock:
-            if place not in self._blocks:
-                cursor = self._cursor
-                if cursor is None or cursor.place > place or cursor.place[:2] != place[:2]:
-                    cursor = self._cursor = _Cursor(self._file, column, group)
-                rows = cursor.block(block)
-                self._blocks[place] = rows
-                return rows
-            return self._blocks[place]
+            with _guard:
+                kept = _kept.get((self._number, place))
+            if kept is not None:
+                return kept
+            cursor = self._cursor
+            if cursor is None or cursor.place > place or cursor.place[:2] != place[:2]:
+                cursor = self._cursor = _Cursor(self._file, column, group)
+            rows = cursor.block(block)
+            with _guard:
+                _kept[self._number, place] = rows
+            return rows
 
     def _sizes_of(self, column: str) -> NDArray[np.int64]:
         with self._lock:
@@ -190,6 +196,12 @@ def _sizes(values: Any) -> NDArray[np.int64]:
 
 def _room(rows: list[bytes | None]) -> int:
     return min(KEPT_BYTES, sum(len(row or b"") for row in rows) + ROWS)
+
+
+_numbers = count()
+"""Tell indices apart in what is kept, also of one file that was written anew."""
+_kept: LRUCache[tuple[int, tuple[str, int, int]], list[bytes | None]] = LRUCache(KEPT_BYTES, getsizeof=_room)
+_guard = Lock()
 
 
 def _holds_bytes(kind: Any) -> bool:

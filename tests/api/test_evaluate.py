@@ -567,6 +567,8 @@ def test_pictures_that_are_gone_are_missed_counted_and_named(
         "2 pictures could not be read and count as missed after reranking, the first is "
         f"{tmp_path / 'many' / '00.png'}; index gallery 'many' again"
     ]
+    sightline.export_trec(told.id, tmp_path / "trec")
+    check_files(tmp_path / "trec", told)
     said_of_texts = "image->text: 2 queries were missed because their own picture could not be read"
     assert said_of_texts in evaluation_table(told)
     assert "text->image: 2 queries were missed because" not in evaluation_table(told)

@@ -290,6 +290,14 @@ def test_a_header_that_claims_all_memory_is_refused(tmp_path: Path) -> None:
     assert reason(lambda: archives.members(path)).startswith("damaged: a header of 8589934592 bytes")
 
 
+def test_many_parquet_files_are_not_all_held_open(tmp_path: Path) -> None:
+    for number in range(150):
+        path = write_parquet(tmp_path / f"{number}.parquet", [b"one"])
+        assert archives.read(path / "jpg" / "00000") == b"one"
+    held = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+    assert 0 < sum(name.suffix == ".parquet" for name in held) < 100
+
+
 @pytest.mark.parametrize("suffix", [*TAR_MODES, ".zip", ".parquet"])
 def test_whatever_is_cut_off_or_overwritten_gives_a_reason(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"some{suffix}"

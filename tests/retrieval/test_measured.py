@@ -255,6 +255,13 @@ def test_what_the_first_pass_passed_over_was_lost_by_the_index(reads: bool) -> N
     assert to_images(world, candidates=1, pooled=2).before.measures["recall@1"] == 1.0
 
 
+def test_what_belongs_between_two_candidates_was_lost_by_the_index_and_not_by_the_encoder() -> None:
+    """Best vectors of 0.9, 0.5 and 0.7, means of 0.9, 0.5 and 0: a first pass of two loses the second best."""
+    views = np.array([[[0.9, 0.4]] * 2, [[0.5, 0.8]] * 2, [[0.7, 0.7], [-0.7, 0.7]]], dtype=np.float32)
+    world = World(np.zeros((2, 3), np.float32), frozenset({(0, 2)}), views=views)
+    assert cause(to_images(world, candidates=2, pooled=2), 5) == INDEX
+
+
 @pytest.mark.parametrize("scoring", SCORINGS)
 @pytest.mark.parametrize("candidates", [1, 4, 12, 128])
 def test_the_causes_add_up_to_the_queries_that_were_missed(scoring: Scoring, candidates: int) -> None:

@@ -1,4 +1,4 @@
-"""SIGKILL while an evaluation runs: no page is lost, no query asked twice, and the numbers are those of one run."""
+"""SIGKILL while an evaluation runs: no page is lost, no query asked twice, and the measures are those of one run."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 from random import Random
 from time import monotonic, sleep
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from api import Sightline
 from api.results import Evaluated
 from api.settings import Settings
-from retrieval.evaluation.pages import DIRECTIONS
+from retrieval.evaluation.pages import DIRECTIONS, from_bytes
 from retrieval.training.world.galleries import write_gallery
 from storage import evaluations
+from storage.evaluations import Page
 from storage.tables import EvaluationPageTable, EvaluationTable
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(1200)]
 
 KILLS = 5
-SCENES = 160
-"""320 queries: five times as many as are kept at once."""
+SCENES = 120
+"""240 queries: almost four times as many as are kept at once."""
 COMMAND = "from api.cli import main; main()"
 HOW = ("evaluate", "cards", "--candidates", "20")
 SECONDS = 120
-
-Numbers = tuple[str, dict[tuple[str, int], tuple[int, int | None, int | None, bytes]]]
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +69,42 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def numbers(library: Sightline, evaluation_id: int) -> Numbers:
-    """All that was measured and all that was found, but for how long it took."""
+def measures(library: Sightline, evaluation_id: int) -> tuple[str, list[float]]:
+    """All that was measured, but for how long it took, as text; and the errors of the calibrations."""
     with library.wiring.database.reading() as session:
-        measures = evaluations.by_id(session, evaluation_id).measures
-        found = {
-            (name, one.query_id): (one.fold, one.before, one.after, one.page)
-            for name in DIRECTIONS
-            for one in evaluations.pages(session, evaluation_id, name)
-        }
-    for one in measures.values():
+        found = evaluations.by_id(session, evaluation_id).measures
+    for one in found.values():
         del one["milliseconds"], one["depths"]["milliseconds"]
-    return json.dumps(measures, sort_keys=True), found
+    calibrations = [found[name].pop("calibration") for name in DIRECTIONS]
+    return json.dumps(found, sort_keys=True), [one["measured"]["error"] for one in calibrations]
+
+
+def pages(library: Sightline, evaluation_id: int) -> dict[tuple[str, int], Page]:
+    with library.wiring.database.reading() as session:
+        return {
+            (name, one.query_id): one for name in DIRECTIONS for one in evaluations.pages(session, evaluation_id, name)
+        }
+
+
+def check_is_like(library: Sightline, evaluation_id: int, whole: Evaluated) -> None:
+    """Hold an evaluation that was stopped and gone on with against one that was not: every rank and measure is equal.
+
+    Cosines and logits are equal but for rounding: a network's last digits depend on what else is in a batch, and the
+    batches after a stop are others. By experiment they differ by 5e-6 at most.
+    """
+    (told, errors), (expected, expected_errors) = (measures(library, one) for one in (evaluation_id, whole.id))
+    assert told == expected
+    assert errors == pytest.approx(expected_errors, abs=1e-6)
+    mine, theirs = (pages(library, one) for one in (evaluation_id, whole.id))
+    assert len(mine) == 2 * SCENES
+    assert mine.keys() == theirs.keys()
+    for query, page in mine.items():
+        other = theirs[query]
+        assert (page.fold, page.before, page.after) == (other.fold, other.before, other.after)
+        rows, others = from_bytes(page.page), from_bytes(other.page)
+        assert rows["item"].tolist() == others["item"].tolist()
+        for score in ("similarity", "no", "yes"):
+            np.testing.assert_allclose(rows[score], others[score], rtol=0, atol=1e-4)
 
 
 def newest(library: Sightline) -> int:
@@ -111,7 +135,7 @@ def check_is_unfinished(library: Sightline, evaluation_id: int) -> None:
     assert evaluation_id not in [one.id for one in library.evaluations("cards")]
 
 
-def test_killed_again_and_again_an_evaluation_comes_to_the_same_bytes(library: Sightline, whole: Evaluated) -> None:
+def test_killed_again_and_again_an_evaluation_comes_to_the_same_measures(library: Sightline, whole: Evaluated) -> None:
     random, killed = Random(4), 0
     begun, before = newest(library) + 1, 0
     while killed < KILLS:
@@ -137,7 +161,7 @@ def test_killed_again_and_again_an_evaluation_comes_to_the_same_bytes(library: S
     output, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said.decode()
     assert output.decode().startswith(f"evaluation {begun}: cards, ")
-    assert numbers(library, begun) == numbers(library, whole.id)
+    check_is_like(library, begun, whole)
     assert library.evaluation(begun).mean_recall == whole.mean_recall
 
 
@@ -159,7 +183,7 @@ def test_two_processes_that_go_on_with_one_evaluation_lose_nothing(library: Sigh
     assert told[loser][1].decode().splitlines()[-1] == line
     assert b"Traceback" not in told[loser][1]
     assert told[loser][0] == b""
-    assert numbers(library, begun) == numbers(library, whole.id)
+    check_is_like(library, begun, whole)
 
 
 def test_an_interrupted_evaluation_says_how_to_go_on(library: Sightline, whole: Evaluated) -> None:
@@ -173,4 +197,4 @@ def test_an_interrupted_evaluation_says_how_to_go_on(library: Sightline, whole: 
     assert b"Traceback" not in said
     check_is_unfinished(library, begun)
     assert library.evaluate("cards", candidates=20, resume=True).id == begun
-    assert numbers(library, begun) == numbers(library, whole.id)
+    check_is_like(library, begun, whole)

@@ -84,6 +84,8 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (storage.GalleryNotFound, 404, "name"),
     (storage.ItemNotFound, 404, "id"),
     (storage.JobNotFound, 404, "id"),
+    (storage.EvaluationNotFound, 404, "id"),
+    (storage.EvaluationBusy, 409, None),
     (storage.NotContinued, 409, "id"),
     (storage.QueryPictureGone, 410, "picture"),
     (storage.DiskFull, 507, None),
@@ -98,6 +100,9 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (retrieval.EmptyText, 422, "text"),
     (retrieval.NoTexts, 409, "texts"),
     (retrieval.NoPairs, 409, "name"),
+    (retrieval.UnknownProtocol, 422, "protocol"),
+    (retrieval.UnknownSplit, 409, "split"),
+    (retrieval.TooFewPictures, 409, "folds"),
     (retrieval.TooFewHits, 409, "name"),
     (retrieval.TooFewToCalibrate, 409, "name"),
     (retrieval.Uncalibrated, 409, "target_precision"),
@@ -115,6 +120,7 @@ STATUS: tuple[tuple[type[Exception], int, str | None], ...] = (
     (indexing.OriginalMissing, 410, "id"),
     (indexing.OriginalChanged, 410, "id"),
     (indexing.SourceMissing, 422, "folder"),
+    (indexing.BadDataset, 422, "folder"),
     (indexing.IndexerError, 400, None),
     (FolderForbidden, 403, "folder"),
     (Overloaded, 429, None),
@@ -137,7 +143,10 @@ def status_of(error: Exception) -> tuple[int, str | None]:
 
 def exit_code(error: Exception) -> int:
     """Give the exit code of a domain error: 2 for what the user can put right in the command, 1 for the rest."""
-    wrong_name = (storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName)
+    wrong_name = (
+        *(storage.GalleryNotFound, storage.ItemNotFound, storage.BadGalleryName, storage.EvaluationNotFound),
+        *(retrieval.UnknownProtocol, retrieval.UnknownSplit, retrieval.TooFewPictures),
+    )
     wrong_model = (retrieval.UnknownModel, retrieval.NotRun, retrieval.RoleMissing, retrieval.FeaturesMissing)
     wrong_place = (indexing.SourceMissing, indexing.PictureMissing, storage.ModelMismatch)
     wrong_input = (UsageError, retrieval.EmptyText, *wrong_name, *wrong_model, *wrong_place)

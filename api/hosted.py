@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from PIL.Image import Image
 
-from api.doors import embedding, exports, galleries, jobs, pages, pictures
+from api.doors import embedding, exports, folders, galleries, jobs, pages, pictures
 from api.doors.evaluations import LEAST_CANDIDATES, Wanted
 from api.doors.exports import Format
 from api.doors.ranking import Asked, Ranking
@@ -172,6 +172,8 @@ class Hosted(Sightline):
         try:
             pictures.make_first_thumbnails(self.wiring, self.gallery(name), Silence())
             if self.gallery(name).model is not None:
+                # A service downloads nothing that nobody asked for.
+                folders.require_model_here(self.wiring, self.gallery(name), None)
                 self.search_gallery(name, Asked("a picture"), Ranking(1, candidates=1))
         except DOMAIN as error:
             self.wiring.say(f"gallery {name} is not ready: {error}")

@@ -37,6 +37,7 @@ from api.results import (
     Bootstrapped,
     Calibration,
     Evaluated,
+    EvaluationRow,
     Exported,
     Features,
     Indexed,
@@ -330,6 +331,16 @@ class Sightline:
     def evaluation(self, evaluation_id: int) -> Evaluated:
         """Read a stored evaluation."""
         return evaluated.by_id(self.wiring, evaluation_id)
+
+    def evaluation_of_task(self, evaluation_id: int) -> dict[str, Any] | None:
+        """Read what an evaluation of captions, answers or hard negatives measured; None for one of recall."""
+        return evaluated.of_task(self.wiring, evaluation_id)
+
+    def evaluation_rows(self, name: str) -> list[EvaluationRow]:
+        """List all evaluations of a gallery, the newest first: of every task, and those that can go on."""
+        gallery = self.gallery(name)
+        with self.wiring.database.reading() as session:
+            return evaluated.rows(session, gallery)
 
     def forget_evaluation(self, evaluation_id: int) -> None:
         """Forget an evaluation, with the pages of its queries."""

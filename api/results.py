@@ -209,6 +209,41 @@ class Evaluated:
     mean_recall: dict[str, float] = field(default_factory=dict)
     finished_at: datetime | None = None
 
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """What of the gallery was measured, where that is not all of it: its numbers are those of another benchmark."""
+        return scope_of(self.settings)
+
+
+def scope_of(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Say in short clauses what of a gallery an evaluation with such settings measures; nothing is all of it."""
+    seed = f"seed {settings.get('seed', 0)}"
+    clauses = {
+        "split": "split {}",
+        "subset": f"{{}} pictures and their texts alone ({seed})",
+        "folds": "mean of {} folds",
+        "queries": f"{{}} queries per direction ({seed})",
+        "synthetic": "texts that a model wrote too",
+    }
+    return tuple(clause.format(settings[name]) for name, clause in clauses.items() if settings.get(name))
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """A line in the list of a gallery's evaluations: of every task, and also those that did not come to their end."""
+
+    id: int
+    task: str
+    state: str
+    model: str
+    matcher: str | None
+    protocol: str | None
+    candidates: int | None
+    scope: tuple[str, ...]
+    mean_recall: dict[str, float]
+    seconds: float | None
+    created_at: datetime
+
 
 BELIEVED, REJECTED, DOUBTED, TRUSTED = "believed", "rejected", "doubted", "trusted"
 """What the matcher makes of a caption that was written (the first two) and of a text that was given."""

@@ -20,7 +20,7 @@ from api.results import (
     Page,
     Uploaded,
 )
-from indexer.uri import shown
+from indexer.sources.naming import item_name
 from retrieval.models.checkpoints import Checkpoint, Released
 from retrieval.search import Read
 from retrieval.types import Answer
@@ -263,12 +263,6 @@ class FailedOut(BaseModel):
         return cls(uri=item.uri, reason=item.reason)
 
 
-def _name(item: Item) -> str:
-    """Name an item for people: below what was indexed, or the file alone where a dataset names it elsewhere."""
-    is_elsewhere = item.kind == "image" and not item.uri.startswith(f"{item.source}/")
-    return shown(item.uri).rpartition("/")[2] if is_elsewhere else shown(item.uri, item.source)
-
-
 class ItemRowOut(BaseModel):
     """A picture of a gallery."""
 
@@ -281,7 +275,7 @@ class ItemRowOut(BaseModel):
     @classmethod
     def of(cls, item: Item) -> ItemRowOut:
         """Shape an item."""
-        return cls(id=item.id, uri=item.uri, name=_name(item), width=item.width, height=item.height)
+        return cls(id=item.id, uri=item.uri, name=item_name(item), width=item.width, height=item.height)
 
 
 class ItemsOut(BaseModel):
@@ -335,7 +329,7 @@ class ItemOut(BaseModel):
         """Shape an item."""
         item = detail.item
         named = {name: getattr(item, name) for name in cls.model_fields if hasattr(item, name)}
-        more = {"name": _name(item), "gallery": detail.gallery, "created_at": detail.created_at}
+        more = {"name": item_name(item, detail.metadata), "gallery": detail.gallery, "created_at": detail.created_at}
         more |= {"split": detail.split, "metadata": detail.metadata}
         return cls(**named | more)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from threading import Lock
@@ -21,7 +23,7 @@ from indexer.archived.tars import TarIndex
 from indexer.archived.zips import ZipIndex
 from indexer.errors import DecodeFailed
 
-__all__ = ["SUFFIXES", "Member", "date", "forget", "is_archive", "members", "read", "split", "stamp"]
+__all__ = ["SUFFIXES", "Member", "chunks", "date", "forget", "is_archive", "members", "read", "split", "stamp"]
 
 SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz"),
@@ -61,14 +63,14 @@ def members(archive: Path) -> list[Member]:
 
 def read(path: Path) -> bytes:
     """Read a member; whatever is wrong with it or its archive is DecodeFailed."""
-    try:
-        archive, name = _place(path)
-        with files.open_regular(archive) as file:
-            return _index(archive, file).read(file.fileno(), name)
-    except KeyError:
-        raise DecodeFailed(f"unreadable: no such member in {archive.name}") from None
-    except (OSError, ValueError) as error:
-        raise DecodeFailed(files.unreadable(error)) from error
+    with _opened(path) as (index, file, name):
+        return index.read(file, name)
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """Read a member part by part, for those who need not hold it; raises DecodeFailed, at its end at the latest."""
+    with _opened(path) as (index, file, name):
+        yield from index.chunks(file, name)
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -96,6 +98,19 @@ def forget() -> None:
     """Let go of what is remembered of archives, and of what was unpacked."""
     with _guard:
         _remembered.clear()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Index, int, str]]:
+    """Give what a member's archive holds, its descriptor and the member's name; whatever is wrong is DecodeFailed."""
+    try:
+        archive, name = _place(path)
+        with files.open_regular(archive) as file:
+            yield _index(archive, file), file.fileno(), name
+    except KeyError:
+        raise DecodeFailed(f"unreadable: no such member in {archive.name}") from None
+    except (OSError, ValueError) as error:
+        raise DecodeFailed(files.unreadable(error)) from error
 
 
 def _place(path: Path) -> tuple[Path, str]:

@@ -144,7 +144,10 @@ class NoPairs(RetrievalError):
 
     def __init__(self, gallery: str) -> None:
         self.gallery = gallery
-        super().__init__(f"gallery {gallery!r} has no pairs: put a captions.jsonl into its folder and index again")
+        super().__init__(
+            f"gallery {gallery!r} has no pairs: put a captions.jsonl into its folder, or take a dataset with texts, "
+            "and index again; so, too, where indexing was stopped"
+        )
 
 
 class UnknownSplit(RetrievalError):
@@ -204,7 +207,35 @@ class BadQuestions(RetrievalError):
         self.path = path
         self.line = line
         self.reason = reason
-        super().__init__(f"{path}, line {line}: {reason}" if line else f"{path}: {reason}")
+        super().__init__(_at(path, f"line {line}" if line else "", reason))
+
+
+class BadRecords(RetrievalError):
+    """A file that does not hold what it should; `where` names the record, empty for the file as a whole."""
+
+    def __init__(self, path: Path, where: str, reason: str) -> None:
+        self.path, self.where, self.reason = path, where, reason
+        super().__init__(_at(path, where, reason))
+
+
+class BadTrec(RetrievalError):
+    """A run or qrels file that does not hold what it should; `line` counts from 1, and is 0 for the whole file."""
+
+    def __init__(self, path: Path, line: int, reason: str) -> None:
+        self.path, self.line, self.reason = path, line, reason
+        super().__init__(_at(path, f"line {line}" if line else "", reason))
+
+
+class BadMatrix(RetrievalError):
+    """A score matrix, or its index, that does not hold what it should; `reason` is one line."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, " ".join(reason.split())
+        super().__init__(_at(path, "", self.reason))
+
+
+class NoMeteor(RetrievalError):
+    """METEOR of captions cannot be computed here."""
 
 
 class PairsWithoutPicture(RetrievalError):
@@ -308,6 +339,17 @@ class PrecisionOutOfReach(RetrievalError):
         super().__init__(
             f"target_precision is {wanted:g}; the best that any threshold gave in gallery {gallery!r} is {best:.3f}"
         )
+
+
+def in_one_line(text: str) -> str:
+    """Write a text so that it breaks no line and steers no terminal: what cannot be seen is escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _at(path: Path, where: str, reason: str) -> str:
+    """Say what is wrong in a file; a name that would break the line stands in quotes."""
+    file = str(path) if str(path).isprintable() else repr(str(path))
+    return in_one_line(f"{file}, {where}: {reason}" if where else f"{file}: {reason}")
 
 
 def _first(keys: Sequence[str], *, count: int = 5) -> str:

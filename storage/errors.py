@@ -74,9 +74,7 @@ class EvaluationNotFound(StorageError):
 
     def __init__(self, evaluation_id: int) -> None:
         self.evaluation_id = evaluation_id
-        super().__init__(
-            f"there is no evaluation {evaluation_id}: `sightline evaluate GALLERY --list` shows some"
-        )
+        super().__init__(f"there is no evaluation {evaluation_id}: `sightline evaluate GALLERY --list` shows some")
 
 
 class EvaluationBusy(StorageError):

@@ -152,9 +152,11 @@ def by_id(session: Session, evaluation_id: int) -> Evaluation:
     return _evaluation(row)
 
 
-def of_gallery(session: Session, gallery_id: int) -> list[Evaluation]:
-    """List a gallery's evaluations that are done, the newest first."""
-    query = select(EvaluationTable).where(EvaluationTable.gallery_id == gallery_id, EvaluationTable.state == DONE)
+def of_gallery(session: Session, gallery_id: int, *, unfinished: bool = False) -> list[Evaluation]:
+    """List a gallery's evaluations, the newest first: those that are done, or `unfinished` ones too."""
+    query = select(EvaluationTable).where(EvaluationTable.gallery_id == gallery_id)
+    if not unfinished:
+        query = query.where(EvaluationTable.state == DONE)
     return [_evaluation(row) for row in session.scalars(query.order_by(EvaluationTable.id.desc()))]
 
 

@@ -49,12 +49,13 @@ class Commands(click.Group):
             raise
         except Exception as error:
             from api.errors import DOMAIN, WRONG_COMMAND, exit_code
+            from api.signs import visible_lines
 
             if not isinstance(error, (*DOMAIN, OSError)):
                 raise
             code = exit_code(error)
             if code != WRONG_COMMAND or _speaks():
-                click.echo(f"sightline: {error}", err=True)
+                click.echo(visible_lines(f"sightline: {error}"), err=True)
             raise click.exceptions.Exit(code) from error
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from api.signs import visible
+
 if TYPE_CHECKING:
     from api.doors.comparing import Change, Comparison, Difference, Differing
     from api.results import Evaluated
@@ -26,7 +28,7 @@ def table(comparison: Comparison) -> str:
     ]
     lines += [*comparison.notes, "", *_differences(comparison.differences)]
     lines += [*_changes("better in B", comparison.better), *_changes("worse in B", comparison.worse)]
-    return "\n".join([*lines, *_differing(comparison.differing)])
+    return "\n".join(map(visible, [*lines, *_differing(comparison.differing)]))
 
 
 def _named(one: Evaluated) -> str:
@@ -75,7 +77,6 @@ def _said(value: object) -> str:
 
 
 def _line(text: str) -> str:
-    """Make one short line of a text, without signs that a terminal would obey."""
-    shown = "".join(sign if sign.isprintable() else " " for sign in text)
-    line = " ".join(shown.split())
+    """Make one short line of a text."""
+    line = " ".join(visible(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 2]} …"

@@ -98,8 +98,39 @@ def check_usage(target: str | None, options: dict[str, Any]) -> None:
                 raise UsageError(name, f"--{name} is for --task retrieval")
         if options["matcher"] is not None and options["task"] != "negatives":
             raise UsageError("matcher", f"--task {options['task']} reads no pairs; leave out --matcher")
-    if options["trec"] is not None and (options["compare"] is not None or options["lists"]):
-        raise UsageError("trec", "--trec writes one evaluation's files: run or --show one")
+    mode = next((name for name in ("compare", "forget", "show", "lists") if options[name] not in (None, False)), None)
+    check_given(mode or options["task"])
+
+
+GOES_WITH = {
+    "compare": {"report"},
+    "forget": set(),
+    "show": {"report", "trec"},
+    "lists": set(),
+    "caption": {"captioner", "subset", "seed"},
+    "vqa": {"questions", "annotations", "answerer", "subset", "seed"},
+    "negatives": {"negatives", "images", "matcher", "subset", "seed"},
+}
+"""What may be said together with each way to call the command, but for its own option, --task, TARGET and --json."""
+
+
+def check_given(mode: str) -> None:
+    """Raise UsageError for an option that would be passed over."""
+    from click.core import ParameterSource
+
+    from api.errors import UsageError
+
+    context = click.get_current_context()
+    if mode not in GOES_WITH:
+        return
+    allowed = GOES_WITH[mode] | {mode, "task", "target", "json_wanted"}
+    called = {"lists": "--list"}.get(mode, f"--{mode}" if mode in ("compare", "forget", "show") else f"--task {mode}")
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+        if given and parameter.name not in allowed:
+            raise UsageError(
+                parameter.name or "", f"{parameter.opts[-1]} does not go with {called}; leave out one of the two"
+            )
 
 
 def run(sightline: Sightline, target: str, options: dict[str, Any]) -> int:
@@ -119,6 +150,10 @@ def finish(sightline: Sightline, evaluation_id: int, options: dict[str, Any]) ->
     """Write the files that are asked for, and show the evaluation."""
     from api.schemas import EvaluatedOut
 
+    of_task = sightline.evaluation_of_task(evaluation_id)
+    if of_task is not None:
+        print_json(of_task)
+        return
     evaluated = sightline.evaluation(evaluation_id)
     if options["report"] is not None:
         notice(f"report: {sightline.report(evaluation_id, Path(options['report']))}")
@@ -132,12 +167,10 @@ def finish(sightline: Sightline, evaluation_id: int, options: dict[str, Any]) ->
 
 
 def show_list(sightline: Sightline, target: str, *, json_wanted: bool) -> None:
-    """List a gallery's evaluations, the newest first."""
-    from api.schemas import EvaluatedOut
-
-    found = sightline.evaluations(sightline.name_of(target))
+    """List a gallery's evaluations, the newest first: of every task, and those that can go on."""
+    found = sightline.evaluation_rows(sightline.name_of(target))
     if json_wanted:
-        print_json([EvaluatedOut.of(one).model_dump(mode="json") for one in found])
+        print_json([{**vars(one), "created_at": one.created_at.isoformat()} for one in found])
     else:
         click.echo(list_table(found))
 

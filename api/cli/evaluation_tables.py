@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from api.cli.calibrate import calibration_line
+from api.signs import visible
 
 if TYPE_CHECKING:
-    from api.results import Evaluated, MeasuredDirection
+    from api.results import Evaluated, EvaluationRow, MeasuredDirection
 
 STAGES = (("before", "before reranking"), ("after", "after reranking"))
 RECALLS = ("recall@1", "recall@5", "recall@10")
-CAUSES = {"encoder": "encoder", "index": "index", "cut-off": "cut-off", "reranker": "reranker"}
 SCORE_NAMES = {"itm-probability": "probability"}
 
 
 def evaluation_table(evaluated: Evaluated) -> str:
     """Show what was measured: measures with intervals, ties, scores, what lost recall, and how deep is enough."""
-    lines = [_headline(evaluated), *_departures(evaluated)]
+    lines = [_headline(evaluated), *_scope(evaluated), *_departures(evaluated)]
     lines.append(
         f"{'direction':12} {'queries':>7} {'stage':18} {'R@1':>7} {'R@5':>7} {'R@10':>7}"
         f" {'MRR':>6} {'nDCG@10':>7} {'median':>6}"
@@ -31,23 +31,24 @@ def evaluation_table(evaluated: Evaluated) -> str:
     for one in evaluated.directions:
         lines += [*_intervals(one), *_folds(one), *_authors(one), *_scores(one), *_misses(one), *_depths(one)]
         if one.unread:
-            lines.append(f"{one.name}: {one.unread} queries were missed because their own picture could not be read")
+            lines.append(f"{one.name}: {one.unread} queries were missed because a picture could not be read")
     lines += [calibration_line(one.calibration) for one in evaluated.directions if one.calibration is not None]
     return "\n".join(lines)
 
 
-def list_table(found: Sequence[Evaluated]) -> str:
+def list_table(found: Sequence[EvaluationRow]) -> str:
     """Show a line per evaluation."""
     if not found:
         return "No evaluations."
-    lines = [
-        f"{'id':>5} {'when':16} {'model':24} {'matcher':24} {'protocol':12} {'cands':>5}  mean recall before -> after"
-    ]
+    head = f"{'id':>5} {'when':16} {'task':9} {'model':20} {'matcher':20} {'protocol':15} {'cands':>5}  mean recall"
+    lines = [head]
     for one in found:
         recalls = " -> ".join(f"{one.mean_recall[stage]:.1%}" for stage, _ in STAGES if stage in one.mean_recall)
-        when, matcher = f"{one.created_at:%Y-%m-%d %H:%M}", one.matcher or "none"
-        protocol = one.protocol or "-"
-        lines.append(f"{one.id:5d} {when:16} {one.model:24} {matcher:24} {protocol:12} {one.candidates:5d}  {recalls}")
+        said = recalls if one.state == "done" else "not finished: --resume goes on, --forget ID forgets it"
+        when, matcher, protocol = f"{one.created_at:%Y-%m-%d %H:%M}", one.matcher or "-", one.protocol or "-"
+        candidates = "-" if one.candidates is None else str(one.candidates)
+        line = f"{one.id:5d} {when:16} {one.task:9} {one.model:20} {matcher:20} {protocol:15} {candidates:>5}  {said}"
+        lines.append("; ".join([line.rstrip(), *map(visible, one.scope)]))
     return "\n".join(lines)
 
 
@@ -65,6 +66,10 @@ def _reading(evaluated: Evaluated) -> str:
     if evaluated.matcher not in (None, evaluated.model):
         said += f" by {evaluated.matcher}"
     return said if evaluated.pooled is None else f"{said}, first pass over {evaluated.pooled}"
+
+
+def _scope(evaluated: Evaluated) -> list[str]:
+    return [f"measured: {visible('; '.join(evaluated.scope))}"] if evaluated.scope else []
 
 
 def _departures(evaluated: Evaluated) -> list[str]:
@@ -123,7 +128,7 @@ def _scores(one: MeasuredDirection) -> Iterator[str]:
 def _misses(one: MeasuredDirection) -> Iterator[str]:
     for name in ("recall@1", "recall@10"):
         causes = one.misses.get(name, {})
-        said = ", ".join(f"{CAUSES[cause]} {count}" for cause, count in causes.items() if count)
+        said = ", ".join(f"{cause} {count}" for cause, count in causes.items() if count)
         if said:
             yield f"{one.name}: missed at {_short(name)}: {said}"
 
@@ -134,7 +139,8 @@ def _depths(one: MeasuredDirection) -> Iterator[str]:
     for name, cheapest in one.depths.cheapest.items():
         place, recalls = one.depths.candidates.index(cheapest), one.depths.recall[name]
         best = max(recalls)
-        said = f"{cheapest} candidates reach {recalls[place]:.1%} at {one.depths.milliseconds[place]:.0f} ms a query"
+        many = "1 candidate reaches" if cheapest == 1 else f"{cheapest} candidates reach"
+        said = f"{many} {recalls[place]:.1%} at {one.depths.milliseconds[place]:.0f} ms a query"
         yield f"{one.name}: {_short(name)}: {said}; the best of all depths is {best:.1%}"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.shared import Bar, as_json, model_option, notice, open_sightline, print_json
+from api.signs import visible
 
 if TYPE_CHECKING:
     from api.results import Indexed
@@ -69,7 +70,7 @@ def command(
     if json_wanted:
         print_json(IndexedOut.of(indexed).model_dump())
         return
-    click.echo(summary(indexed))
+    click.echo(visible(summary(indexed)))
     report = indexed.report
     for uri, reason in report.failed[:20]:
         notice(f"skipped {uri}: {reason}")
@@ -106,4 +107,4 @@ def list_failed(target: str, json_wanted: bool) -> None:
         print_json([FailedOut.of(item).model_dump() for item in failed])
         return
     for item in failed:
-        click.echo(f"{item.uri}: {item.reason}")
+        click.echo(visible(f"{item.uri}: {item.reason}"))

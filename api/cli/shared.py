@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from api.signs import escaped, visible, visible_lines
+
 if TYPE_CHECKING:
     from api.library import Sightline
     from api.results import Page
@@ -78,17 +80,18 @@ def open_sightline() -> Sightline:
 
 def notice(line: str) -> None:
     """Tell a person something beside the answer, on a line of its own where a bar is being drawn."""
+    said = visible_lines(line)
     if "tqdm" not in sys.modules:
-        click.echo(line, err=True)
+        click.echo(said, err=True)
         return
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(said, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(escaped(json.dumps(value, ensure_ascii=False, indent=2)))
 
 
 class Bar:
@@ -194,7 +197,7 @@ def tell_unknown(model: str, words: tuple[str, ...]) -> None:
 
 def hit_line(hit: Hit, sources: tuple[str, ...] = (), *, is_calibrated: bool) -> str:
     """Show a hit: its final rank, its file or text, ITC rank -> final rank, ITC similarity, match probability."""
-    name = below(hit.uri, sources) if hit.text is None else _credited(hit)
+    name = below(hit.uri, sources) if hit.text is None else visible(_credited(hit))
     if hit.itc_similarity is None:
         return f"{hit.rank:3d}  {name}"
     match = "stale: missing or changed" if hit.stale else ""
@@ -214,5 +217,9 @@ def _credited(hit: Hit) -> str:
 
 
 def below(uri: str, sources: tuple[str, ...]) -> str:
-    """Shorten a file name by the gallery's folder."""
-    return next((uri[len(source) + 1 :] for source in sources if uri.startswith(f"{source}/")), uri)
+    """Shorten a file name by the folder or dataset of the gallery that it is of."""
+    from indexer.sources.naming import name_below
+    from indexer.uri import shown
+
+    names = (name_below(uri, source) for source in sources)
+    return visible(next((name for name in names if name), None) or shown(uri))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from api.signs import visible
+
 if TYPE_CHECKING:
     from api.doors.task_runs import TaskEvaluated
     from retrieval.evaluation.negatives import NegativeScores
@@ -26,13 +28,13 @@ def task_table(evaluated: TaskEvaluated) -> str:
         lines = _answers(result)
     else:
         lines = _negatives(result)
-    return "\n".join([head, *lines, *_missing(result.missing)])
+    return "\n".join(map(visible, [head, *lines, *_missing(result.missing)]))
 
 
 def _captions(result: CaptionResult) -> list[str]:
     scores = result.scores
     bleu = " ".join(f"BLEU-{n} {value:.4f}" for n, value in enumerate(scores.bleu, start=1))
-    meteor = f"METEOR {scores.meteor:.4f}" if scores.meteor is not None else f"no METEOR: {result.why_no_meteor}"
+    meteor = f"METEOR {scores.meteor:.4f}" if scores.meteor is not None else result.why_no_meteor or ""
     return [
         f"captioner {result.captioner}, {result.pictures} pictures, {result.texts} texts",
         f"CIDEr {scores.cider:.4f}  ROUGE-L {scores.rouge_l:.4f}  {bleu}",

@@ -16,7 +16,7 @@ from api.errors import UsageError
 from api.reports import html as pages_of_html
 from api.results import Evaluated
 from api.wiring import Wiring
-from indexer.uri import shown
+from indexer.sources.naming import item_name
 from retrieval.evaluation.benchmark import Choice, standings
 from retrieval.evaluation.intervals import paired
 from retrieval.evaluation.measured import NDCG_AT
@@ -124,8 +124,8 @@ class Comparison:
 def compare(wiring: Wiring, first_id: int, second_id: int) -> Comparison:
     """Compare two evaluations over the queries that both asked.
 
-    Queries of one gallery are matched by item, those of two by name: a picture by its file below the source, a text by
-    its wording and its pictures' names. Means are over queries, without regard to folds.
+    Queries of one gallery are matched by item, those of two by name: a picture by the name that its source gives it, a
+    text by its wording and its pictures' names. Means are over queries, without regard to folds.
 
     Raises EvaluationNotFound, and UsageError for evaluations that have not come to their end, that are so old that no
     pages were kept, or that share no query.
@@ -290,22 +290,19 @@ def _places(names: Iterable[Name | None]) -> Mapping[Name, list[int]]:
 def _names(session: Session, side: _Side, queries: Int64, direction: str) -> list[Name | None]:
     """Name queries so that they can be known again in another gallery; None for what is gone."""
     ids = [int(query) for query in queries]
+    told = {item_id: body for item_id, (_, body) in items.metadata(session, side.gallery.id).items()}
     if direction != IMAGES:
         known = items.by_ids(session, ids)
-        return [(_file(known[query]),) if query in known else None for query in ids]
+        return [(item_name(known[query], told.get(query)),) if query in known else None for query in ids]
     right = side.right[direction]
     known = items.by_ids(session, {*ids, *(image for query in ids for image in right.get(query, ()))})
-    files = {item.id: _file(item) for item in known.values() if item.kind == "image"}
+    files = {item.id: item_name(item, told.get(item.id)) for item in known.values() if item.kind == "image"}
     return [
         (known[query].text or "", *sorted(files[image] for image in right.get(query, ()) if image in files))
         if query in known
         else None
         for query in ids
     ]
-
-
-def _file(item: Item) -> str:
-    return shown(item.uri, item.source)
 
 
 def _nothing_shared(first: _Side, second: _Side) -> str:
@@ -376,7 +373,7 @@ def _changes(
         ranks = int(ours.ranks["after"][left]), int(theirs.ranks["after"][right])
         return Change(
             direction=direction,
-            query=_said(known.get(item), item),
+            query=_said(session, known.get(item), item),
             first_item=item,
             second_item=int(theirs.ids[right]),
             first=ranks[0] or None,
@@ -386,10 +383,10 @@ def _changes(
     return tuple(map(change, better)), tuple(map(change, worse))
 
 
-def _said(item: Item | None, item_id: int) -> str:
+def _said(session: Session, item: Item | None, item_id: int) -> str:
     if item is None:
         return f"item {item_id}, no longer in the gallery"
-    return (item.text or "") if item.kind == "text" else _file(item)
+    return (item.text or "") if item.kind == "text" else item_name(item, items.metadata_of(session, item_id)[1])
 
 
 # --- what differs

@@ -9,7 +9,7 @@ from typing import Any
 
 from api.doors.fits import to_measured
 from api.errors import UsageError
-from api.results import PAIRS, Calibration, Evaluated, MeasuredDirection
+from api.results import PAIRS, Calibration, Evaluated, EvaluationRow, MeasuredDirection
 from api.wiring import Wiring
 from retrieval.calibration import method_of
 from retrieval.evaluation.benchmark import Choice
@@ -58,6 +58,40 @@ def forget(wiring: Wiring, evaluation_id: int) -> None:
     with wiring.database.writing() as session:
         evaluations.by_id(session, evaluation_id)
         evaluations.remove(session, evaluation_id)
+
+
+def rows(session: Session, gallery: Gallery) -> list[EvaluationRow]:
+    """List all evaluations of a gallery, the newest first: of every task, done or not."""
+    found = []
+    for stored in evaluations.of_gallery(session, gallery.id, unfinished=True):
+        is_recall = stored.task == "retrieval"
+        known = evaluated(gallery, stored) if is_recall else None
+        found.append(
+            EvaluationRow(
+                id=stored.id,
+                task=stored.task,
+                state=stored.state,
+                model=stored.model,
+                matcher=known.matcher if known else None,
+                protocol=stored.protocol,
+                candidates=known.candidates if known else None,
+                scope=known.scope if known else (),
+                mean_recall=known.mean_recall if known else {},
+                seconds=stored.seconds,
+                created_at=stored.created_at,
+            )
+        )
+    return found
+
+
+def of_task(wiring: Wiring, evaluation_id: int) -> dict[str, Any] | None:
+    """Read what an evaluation of another task than recall measured; None for one of recall."""
+    with wiring.database.reading() as session:
+        stored = evaluations.by_id(session, evaluation_id)
+        name = galleries.by_id(session, stored.gallery_id).name
+    if stored.task == "retrieval":
+        return None
+    return {"id": stored.id, "gallery": name, "task": stored.task, **stored.measures}
 
 
 def of_gallery(session: Session, gallery: Gallery) -> list[Evaluated]:

@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from itertools import islice
 from platform import python_version
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from api.doors.pages import require_model
 from api.doors.ranking import Ranking
 from api.errors import UsageError
 from api.results import Evaluated
+from api.signs import visible
 from api.wiring import Wiring
 from indexer.build import Progress
 from indexer.uri import shown
@@ -39,10 +39,8 @@ from storage.evaluations import Page as StoredPage
 from storage.galleries import Gallery
 from storage.items import Item
 
-T = TypeVar("T")
-
 LEAST_CANDIDATES = 10
-"""recall@10 needs ten places, however few are reranked."""
+"""recall@10 needs ten places, unless somebody asks for fewer."""
 UNRANKED_CANDIDATES = 128
 """Of a first stage alone, so that a page is long enough for every measure."""
 PAGES_AT_ONCE = 64
@@ -200,7 +198,7 @@ def _scoring(wanted: Wanted, named: Protocol | None, reranker: Reranker | None) 
 def _candidates(ranking: Ranking, protocol: Protocol, reranker: Reranker | None) -> int:
     """Choose how many candidates are read: what was asked for, else what the protocol says."""
     usual = protocol.candidates or (UNRANKED_CANDIDATES if reranker is None else EVERY)
-    return max(ranking.depth(usual), LEAST_CANDIDATES)
+    return ranking.candidates or max(ranking.depth(usual), LEAST_CANDIDATES)
 
 
 def _is_usual(wiring: Wiring, gallery: Gallery, plan: Plan, wanted: Wanted) -> bool:
@@ -241,6 +239,8 @@ def _begun(
     settings = _settings(plan, bench)
     matcher_fingerprint = None if plan.reranker is None else plan.reranker.matcher.fingerprint
     facts = [revision, plan.model, plan.encoder.fingerprint, matcher_fingerprint, plan.protocol.name, settings]
+    # Pages of another device, precision or library are other numbers, if only in the last digit.
+    facts.append(versions(wiring))
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     with wiring.database.writing() as session:
         known = evaluations.unfinished(session, gallery.id, digest)
@@ -268,25 +268,39 @@ def _ask(wiring: Wiring, plan: Plan, bench: Benchmark, stored: Evaluation, progr
         done = evaluations.asked(session, stored.id)
     progress.begin("queries", sum(bench.queries(name) for name in DIRECTIONS) - sum(map(len, done.values())))
     found = asking(bench, plan.encoder, plan.reranker, candidates=plan.candidates, pooled=plan.pooled, done=done)
-    for some, seconds in _spans(found):
-        rows = [_page(plan, bench, one) for one in some]
-        with wiring.database.writing() as session:
-            evaluations.add_pages(session, stored.id, rows, seconds=seconds)
-        # After the pages are kept: whoever watches may end this here.
-        progress.advance(len(rows))
+    kept = _Keeper(wiring, stored, progress)
+    try:
+        for one in found:
+            kept.add(_page(plan, bench, one))
+            # A page may take long, so whoever watches may end this after every one.
+            progress.advance(0)
+    finally:
+        kept.flush()
 
 
-def _spans(values: Iterable[T]) -> Iterator[tuple[list[T], float]]:
-    """Cut what comes into parts that are worth keeping, with the seconds that each took."""
-    waiting, begun = iter(values), monotonic()
-    while some := list(islice(waiting, 1)):
-        while (
-            len(some) < PAGES_AT_ONCE and monotonic() - begun < SECONDS_AT_ONCE and (more := list(islice(waiting, 1)))
-        ):
-            some += more
-        now = monotonic()
-        yield some, now - begun
-        begun = monotonic()
+class _Keeper:
+    """Keeps pages when there are enough of them or some time has passed, and counts them when they are durable."""
+
+    def __init__(self, wiring: Wiring, stored: Evaluation, progress: Progress) -> None:
+        self._wiring, self._stored, self._progress = wiring, stored, progress
+        self._pages: list[StoredPage] = []
+        self._begun = monotonic()
+
+    def add(self, page: StoredPage) -> None:
+        """Take in one page."""
+        self._pages.append(page)
+        if len(self._pages) >= PAGES_AT_ONCE or monotonic() - self._begun > SECONDS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        if not self._pages:
+            return
+        pages, self._pages, now = self._pages, [], monotonic()
+        with self._wiring.database.writing() as session:
+            evaluations.add_pages(session, self._stored.id, pages, seconds=now - self._begun)
+        self._begun = now
+        self._progress.advance(len(pages))
 
 
 def _page(plan: Plan, bench: Benchmark, found: Found) -> StoredPage:
@@ -323,7 +337,7 @@ def _noting(unread: set[int], found: Iterable[Found]) -> Iterator[Found]:
 
 
 def _tell_of_unread(wiring: Wiring, gallery: Gallery, pictures: Sequence[Item]) -> None:
-    first, count = shown(pictures[0].uri), len(pictures)
+    first, count = visible(shown(pictures[0].uri)), len(pictures)
     many = f"{count} pictures could not be read and count as missed after reranking, the first is {first}"
     one = f"a picture could not be read and counts as missed after reranking: {first}"
     wiring.say(f"{one if count == 1 else many}; index gallery {gallery.name!r} again")

@@ -12,6 +12,7 @@ from api.paths import expanded
 from api.results import Indexed
 from api.wiring import ONLY_POSTCARDS, RENDERED_MODEL, Wiring
 from indexer.build import Builder, Progress, Report
+from indexer.sources.dataset_source import DatasetSource
 from indexer.sources.layouts import Reading
 from indexer.sources.opening import AS_IT_IS, Opened, Place, open_source
 from retrieval.models.checkpoints import Checkpoint
@@ -72,10 +73,20 @@ def index(
         threads=wiring.settings.decode_threads,
     )
     report = _run_as_job(wiring, chosen, builder, source, progress)
+    _tell_splits(wiring, place, source)
     if known is not None and known.model is None and chosen.model is not None:
         for other in (one for one in known.sources if one != source.uri):
             wiring.say(f"gallery {chosen.name} is also made of {other}: index it again to embed it")
     return Indexed(chosen.name, chosen.model, by_name(wiring, chosen.name).revision, report, source.layout)
+
+
+def _tell_splits(wiring: Wiring, place: Place, source: Opened) -> None:
+    """Say that all splits of a dataset were taken, where nobody said which: a benchmark is one of them."""
+    splits = source.splits() if isinstance(source, DatasetSource) and place.reading.split is None else ()
+    if len(splits) > 1:
+        wiring.say(
+            f"all splits are taken, {', '.join(splits)}: index --split NAME, or evaluate --split NAME, takes one"
+        )
 
 
 def target(wiring: Wiring, named: Path | str, *, model: str | None, progress: Progress) -> Gallery:

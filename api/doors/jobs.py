@@ -13,7 +13,7 @@ from api.doors import calibrating, demo, embedding, evaluations, folders, places
 from api.doors.evaluations import LEAST_CANDIDATES, Wanted
 from api.doors.pages import require_model
 from api.doors.pictures import make_first_thumbnails
-from api.doors.ranking import Ranking
+from api.doors.ranking import MOST_CANDIDATES, Ranking
 from api.doors.watching import Watch
 from api.errors import FolderForbidden, NotNow, Overloaded, UsageError
 from api.paths import expanded
@@ -60,6 +60,7 @@ def enqueue_evaluation(wiring: Wiring, name: str, asked: Wanted) -> Job:
         require_model(gallery, "an evaluation")
         if not _count_pairs(wiring, gallery):
             raise NoPairs(name)
+        _require_bounded(wiring, gallery, asked)
         _require_weights_of_evaluation(wiring, gallery, rerank=asked.ranking.rerank)
     ranking = {"candidates": asked.ranking.candidates, "rerank": asked.ranking.rerank}
     request = {**ranking, **asdict(asked.choice), "protocol": asked.protocol, "score": asked.score}
@@ -208,6 +209,18 @@ def _require_room(session: Session) -> None:
 def _count_pairs(wiring: Wiring, gallery: Gallery) -> int:
     with wiring.database.reading() as session:
         return items.count_pairs(session, gallery.id)
+
+
+def _require_bounded(wiring: Wiring, gallery: Gallery, wanted: Wanted) -> None:
+    """Raise NotNow for a protocol that reads every pair of a large gallery: its pages would fill the disk."""
+    protocol = None if wanted.protocol is None else protocols.by_name(wanted.protocol)
+    if protocol is None or protocol.candidates or protocol.scoring == "itc" or wanted.ranking.candidates:
+        return
+    with wiring.database.reading() as session:
+        counted = galleries.summary(session, gallery.id)
+    if max(counted.items, counted.texts) > MOST_CANDIDATES:
+        sentence = f"protocol {protocol.name} reads every pair, and {gallery.name} has over {MOST_CANDIDATES} items"
+        raise NotNow("protocol", f"{sentence}: say how many candidates")
 
 
 def _require_weights_of_evaluation(wiring: Wiring, gallery: Gallery, *, rerank: bool) -> None:

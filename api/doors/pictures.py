@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -48,7 +49,7 @@ def read(wiring: Wiring, picture: Picture) -> Image:
             raise DecodeFailed(sentence) from error
     if isinstance(picture, (str, Path)):
         path = expanded(picture)
-        if not path.is_file() and archives.split(path) is None:
+        if not os.path.isfile(path) and archives.split(path) is None:
             raise PictureMissing(path)
         try:
             return decode(path, pixel_limit=limit)
@@ -114,7 +115,7 @@ def make_first_thumbnails(wiring: Wiring, gallery: Gallery, progress: Progress) 
 
 def item_behind(wiring: Wiring, what: int | Picture) -> Item | None:
     """Find the item that an id, a number in text or an indexed file means."""
-    if isinstance(what, str) and what.isascii() and what.isdecimal() and not Path(what).exists():
+    if isinstance(what, str) and what.isascii() and what.isdecimal() and not os.path.exists(what):
         what = int(what)
     if isinstance(what, int):
         return _image_item(wiring, what)

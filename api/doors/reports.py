@@ -19,7 +19,7 @@ from api.results import Evaluated, MeasuredDirection
 from api.wiring import Wiring
 from indexer.decode import decode_bytes, thumbnail
 from indexer.errors import DecodeFailed, OriginalChanged, OriginalMissing
-from indexer.uri import shown
+from indexer.sources.naming import item_name
 from retrieval.errors import PictureGone
 from retrieval.evaluation.benchmark import Choice, standings
 from retrieval.evaluation.measured import QueryRank
@@ -109,10 +109,10 @@ class _Thumbnails:
         self.wiring, self.left, self.refused = wiring, MOST_PICTURES, 0
         self.known: dict[int, Shown] = {}
 
-    def of(self, item: Item) -> Shown:
+    def of(self, item: Item, name: str) -> Shown:
         """Show a picture, or say why it cannot be shown."""
         if item.id not in self.known:
-            self.known[item.id] = self._made(item)
+            self.known[item.id] = self._made(item, name)
         found = self.known[item.id]
         if found.picture is None:
             return found
@@ -123,8 +123,8 @@ class _Thumbnails:
         self.left -= 1
         return found
 
-    def _made(self, item: Item) -> Shown:
-        unseen = Shown(shown(item.uri, item.source), is_picture=True)
+    def _made(self, item: Item, name: str) -> Shown:
+        unseen = Shown(name, is_picture=True)
         try:
             _, jpeg = pictures.small(self.wiring, item.id)
             smaller = thumbnail(
@@ -149,6 +149,8 @@ class _Gathered:
             self.pages |= {(one.name, query): rows for query, rows in _pages(session, stored.id, one.name, wanted)}
         self.right = _right(session, stored, {query for _, query in self.pages})
         self.known = items.by_ids(session, self._mentioned(result))
+        told = {item_id: items.metadata_of(session, item_id)[1] for item_id in self.known}
+        self.names = {item_id: item_name(item, told[item_id]) for item_id, item in self.known.items()}
 
     def extremes(self, one: MeasuredDirection, small: _Thumbnails) -> Extremes:
         """Show the best and the worst queries of a direction."""
@@ -211,7 +213,7 @@ class _Gathered:
             name = f"item {item_id}"
             return Shown(name, is_picture, missing="no longer in the gallery")
         if is_picture:
-            return small.of(item)
+            return small.of(item, self.names[item_id])
         text = item.text or ""
         return Shown(text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …", is_picture=False)
 

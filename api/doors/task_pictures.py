@@ -14,7 +14,8 @@ from PIL.Image import Image
 from api.doors.pictures import read
 from api.wiring import Wiring
 from indexer.errors import DecodeFailed, PictureMissing
-from indexer.uri import from_uri, shown, to_uri
+from indexer.sources.naming import item_name
+from indexer.uri import shown, to_uri
 from retrieval.errors import PictureGone
 from retrieval.evaluation.tasks import Missing
 from storage import items
@@ -44,15 +45,19 @@ class GalleryPictures:
             self._items = [*items.embedded(session, gallery.id, "image"), *items.failed(session, gallery.id)]
             known = {item_id: body for item_id, (_, body) in items.metadata(session, gallery.id).items()}
         self._by_id = {item.id: item for item in self._items}
-        self._by_uri = {item.uri: item for item in self._items}
-        self._by_name: dict[str, list[Item]] = defaultdict(list)
+        self._names: dict[int, str] = {}
+        self._paths: dict[int, frozenset[str]] = {}
+        self._by_last_part: dict[str, list[Item]] = defaultdict(list)
         self._by_image_id: dict[int, list[Item]] = defaultdict(list)
         self._by_number: dict[int, list[Item]] = defaultdict(list)
         for item in self._items:
-            name = PurePosixPath(shown(item.uri))
             told = known.get(item.id, {})
-            for one in {name.name, *(str(told[key]) for key in ("name", "file_name") if key in told)}:
-                self._by_name[one].append(item)
+            own = [str(told[key]) for key in ("name", "file_name") if key in told]
+            name = PurePosixPath(shown(item.uri))
+            self._names[item.id] = item_name(item, told)
+            self._paths[item.id] = frozenset((str(name), *own))
+            for last in {_last_part(path) for path in self._paths[item.id]}:
+                self._by_last_part[last].append(item)
             if (image_id := _number(told.get("image_id"))) is not None:
                 self._by_image_id[image_id].append(item)
             if (ending := _LAST_NUMBER.search(name.stem)) is not None:
@@ -65,17 +70,21 @@ class GalleryPictures:
         return self._by_id[item_id]
 
     def of_file(self, name: str) -> Item:
-        """Find a picture by its path below a source, or by its file name alone; raises NoSuchPicture."""
-        for source in self._gallery.sources:
-            uri = to_uri(os.path.normpath(from_uri(source) / name))
-            if uri in self._by_uri:
-                return self._by_uri[uri]
-        return self._only(self._by_name.get(name, []), f"picture {name!r}")
+        """Find a picture by the name that its source gives it, or by the end of its path; raises NoSuchPicture.
+
+        The end is any number of last parts, as `1.png` or `a/1.png`, as long as no other picture's path ends so.
+        """
+        path = os.path.normpath(name)
+        alike = self._by_last_part.get(_last_part(path), [])
+        named = [item for item in alike if self._names[item.id] in (name, path)]
+        found = named or [item for item in alike if any(_ends_in(one, path) for one in self._paths[item.id])]
+        return self._only(found, repr(name), several="; give more of its path")
 
     def of_image_id(self, image_id: int) -> Item:
         """Find a picture by its dataset's image id, else by the number that its file name ends in, as COCO's do."""
         found = self._by_image_id.get(image_id) or self._by_number.get(image_id, [])
-        return self._only(found, f"picture with the image id {image_id}, nor one whose file name ends in that number")
+        none = ", nor one whose file name ends in that number"
+        return self._only(found, f"with the image id {image_id}", none=none)
 
     def open(self, item: Item) -> Image:
         """Decode a picture; raises PictureGone where it is missing, changed or broken."""
@@ -87,12 +96,13 @@ class GalleryPictures:
     def _has_no(self) -> str:
         return f"gallery {self._gallery.name!r} has no"
 
-    def _only(self, found: Sequence[Item], what: str) -> Item:
+    def _only(self, found: Sequence[Item], what: str, *, none: str = "", several: str = "") -> Item:
+        """Give the only picture that was found; `none` and `several` end the sentence about none and several."""
         if not found:
-            raise NoSuchPicture(f"{self._has_no} {what}")
+            raise NoSuchPicture(f"{self._has_no} picture {what}{none}")
         if len(found) > 1:
-            several = " and ".join(item.uri for item in found[:2])
-            raise NoSuchPicture(f"gallery {self._gallery.name!r} has {len(found)} such pictures: {several}")
+            first = " and ".join(item.uri for item in found[:2])
+            raise NoSuchPicture(f"gallery {self._gallery.name!r} has {len(found)} pictures {what}: {first}{several}")
         return found[0]
 
 
@@ -125,6 +135,15 @@ def made(pictures: Iterable[Key], make: Callable[[Key], T], missing: dict[Key, M
         except PictureGone as error:
             missing[picture] = Missing(error.uri, error.reason)
     return found
+
+
+def _last_part(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _ends_in(path: str, end: str) -> bool:
+    """Whether the last parts of a path are these; an absolute one is a path as a whole."""
+    return path == end or path.endswith(f"/{end}")
 
 
 def _number(value: object) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,13 +18,12 @@ from api.errors import UsageError
 from api.paths import expanded
 from api.wiring import Wiring
 from indexer.build import Progress
-from retrieval.errors import NoPairs, PairsWithoutPicture
+from retrieval.errors import BadRecords, NoPairs, PairsWithoutPicture
 from retrieval.evaluation import negatives as differing
 from retrieval.evaluation import vqa as marks
 from retrieval.evaluation.captions.score import score
 from retrieval.evaluation.negatives import Compared, Negative, read_negatives
 from retrieval.evaluation.questions import AskedQuestion, read_asked
-from retrieval.evaluation.records import BadRecords
 from retrieval.evaluation.tasks import (
     AnsweredQuestion,
     CaptionedPicture,
@@ -232,7 +232,7 @@ def _pictures_of(
     """Say how a pair's picture is opened by its file name; raises BadRecords for the first that a gallery lacks."""
     if images is not None:
         folder = expanded(images)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise UsageError("images", f"{folder} is no folder; give the one that the pictures of {file} lie in")
         return FolderPictures(wiring, folder).open
     pictures = GalleryPictures(wiring, gallery)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,13 @@ from api.doors.evaluated import choice_of, require_done
 from api.errors import UsageError
 from api.paths import expanded
 from api.wiring import Wiring
-from indexer.uri import shown
+from indexer.sources.naming import item_name
+from indexer.sources.place import from_source
 from retrieval.evaluation import trec
 from retrieval.evaluation.benchmark import Benchmark, benchmark
 from retrieval.evaluation.pages import DIRECTIONS, from_bytes, scores
 from retrieval.models.checkpoints import Scoring
-from storage import evaluations, galleries
+from storage import evaluations, galleries, items
 from storage.db import Session
 from storage.evaluations import Evaluation
 from storage.items import Item
@@ -37,7 +39,8 @@ def export(wiring: Wiring, evaluation_id: int, folder: Path | str) -> list[Path]
             raise UsageError("evaluation", sentence)
         bench = benchmark_of(wiring, session, stored)
         place = _made(expanded(folder))
-        names = _names(bench.known)
+        told = {item_id: body for item_id, (_, body) in items.metadata(session, stored.gallery_id).items()}
+        names = _names(bench.known, told)
         return [
             path for direction in DIRECTIONS for path in _direction(session, stored, bench, names, direction, place)
         ]
@@ -98,9 +101,23 @@ def _pages(
         yield names[one.query_id], list(zip((names[i] for i in rows["item"][order].tolist()), lowered, strict=True))
 
 
-def _names(known: Mapping[int, Item]) -> dict[int, str]:
-    """Name items by their place below the source; where that is not enough, by their whole name."""
-    short = {i: shown(item.uri, item.source).lstrip("#") for i, item in known.items()}
-    if len({(known[i].kind, name) for i, name in short.items()}) < len(short):
-        return {i: item.uri for i, item in known.items()}
-    return short
+def _names(known: Mapping[int, Item], told: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
+    """Name items as their sources do; where two would be called alike, with the source's name before, or the id behind.
+
+    No id of a file is a place on this machine: others are to know the same picture by it.
+    """
+    short = {item_id: item_name(item, told.get(item_id)) for item_id, item in known.items()}
+    if _are_apart(known, short):
+        return short
+    longer = {item_id: f"{_source_name(item.source)}/{short[item_id]}" for item_id, item in known.items()}
+    if _are_apart(known, longer):
+        return longer
+    return {item_id: f"{name}#{item_id}" for item_id, name in short.items()}
+
+
+def _are_apart(known: Mapping[int, Item], names: Mapping[int, str]) -> bool:
+    return len({(known[item_id].kind, name) for item_id, name in names.items()}) == len(names)
+
+
+def _source_name(source: str) -> str:
+    return from_source(source).path.name if source.startswith("/") else source

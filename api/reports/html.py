@@ -12,6 +12,7 @@ from api.reports import plots, words
 from api.reports.examples import Extremes
 from api.reports.plots import Plot
 from api.results import Evaluated, MeasuredDirection
+from api.signs import visible
 from retrieval.evaluation.measured import DEPTH_CUTOFFS
 from retrieval.evaluation.protocols import Protocol
 
@@ -59,9 +60,8 @@ def page(
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template. Everything that is not markup of our own is escaped, whoever wrote it."""
-    # Of a lone surrogate there is no UTF-8, so no file and no answer could hold the page.
-    return _templates().get_template(template).render(values).encode("utf-8", "replace").decode()
+    """Fill a template. Everything that is not markup of our own is escaped, whoever wrote it, and holds no controls."""
+    return _templates().get_template(template).render(values)
 
 
 @cache
@@ -71,12 +71,18 @@ def _templates() -> Environment:
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     found.globals |= {"words": words, "names": NAMES, "cutoffs": DEPTH_CUTOFFS, "style": _style()}
     return found
+
+
+def _visible(value: Any) -> Any:
+    """Take the signs out of a text that is not markup that a page would obey, or that no UTF-8 writes."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _style() -> str:

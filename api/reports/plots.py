@@ -32,7 +32,7 @@ COLOURS: Mapping[str, str] = {
 """What each of the page's colours is while a plot is drawn; in the page it follows light and dark."""
 STYLES = (("first", "o", "-"), ("second", "s", "--"), ("third", "^", ":"))
 """Colour, marker and line of each series."""
-HATCHES = ("", "//", "xx", "--")
+HATCHES = ("", "//", "xx", "--", "..")
 SIZE = (4.9, 2.9)
 """Inches; at this size letters are as large as the page's small ones."""
 MOST_TICKS = 8
@@ -81,7 +81,7 @@ def misses(name: str, counts: Mapping[str, Mapping[str, int]], queries: int, cau
     def draw(axes: Axes) -> None:
         labels = [measure.replace("recall@", "R@") for measure in counts]
         ends = [0.0] * len(labels)
-        colours = ("first", "second", "third", "fourth")
+        colours = ("first", "second", "third", "fourth", "line")
         for cause, colour, hatch in zip(causes, colours, HATCHES, strict=False):
             shares = [100 * one.get(cause, 0) / max(queries, 1) for one in counts.values()]
             axes.barh(

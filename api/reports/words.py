@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from api.results import Calibration, Evaluated, MeasuredDirection, Recalls
-from retrieval.evaluation.measured import CUT_OFF, ENCODER, INDEX, RERANKER, Depths
+from retrieval.evaluation.measured import CUT_OFF, ENCODER, INDEX, RERANKER, UNREAD, Depths
 from retrieval.evaluation.measures import CUTOFFS
 from retrieval.evaluation.pages import IMAGES, TEXTS
 
@@ -62,6 +62,9 @@ CAUSES: Mapping[str, Cause] = {
         RERANKER,
         "the right item was among the candidates, and the matcher put others before it",
         "another matcher or score, or fine-tuning the match head",
+    ),
+    UNREAD: Cause(
+        UNREAD, "a picture that the matcher had to read is gone or damaged", "putting it back, or indexing again"
     ),
 }
 FIRST_STAGE_ALONE = Cause(
@@ -187,7 +190,9 @@ def of_ties(one: MeasuredDirection) -> str:
 
 def causes(one: MeasuredDirection) -> list[Cause]:
     """Explain what a direction's queries can be lost by: without a reranker, that is the encoder or the index."""
-    return [*CAUSES.values()] if one.after is not None else [FIRST_STAGE_ALONE, CAUSES[INDEX]]
+    if one.after is None:
+        return [FIRST_STAGE_ALONE, CAUSES[INDEX]]
+    return [cause for cause in CAUSES.values() if cause.name != UNREAD or one.unread]
 
 
 def of_misses(one: MeasuredDirection) -> str:

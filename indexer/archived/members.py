@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from indexer.errors import DecodeFailed
 
-MEMBER_LIMIT = 1 << 30
-"""Bytes that a member may have: it is read into memory as a whole."""
+MEMBER_LIMIT = 1 << 28
+"""Bytes that a member may have: who decodes it holds it as a whole, in every thread. No picture file is so large."""
+
+CHUNK = 1 << 20
+"""Bytes of a member that are held where it is not wanted as a whole."""
 
 ENDS_EARLY = "truncated: the archive ends early"
 
@@ -42,6 +45,10 @@ class Index(Protocol):
         """Read a member through the archive's descriptor; KeyError, or DecodeFailed with a reason."""
         ...
 
+    def chunks(self, file: int, name: str) -> Iterator[bytes]:
+        """Read a member part by part, as `read` does; what is wrong with it may show only at its end."""
+        ...
+
 
 M = TypeVar("M", bound=Member)
 
@@ -68,8 +75,13 @@ class Named(Generic[M]):
         if member.refused:
             raise DecodeFailed(member.refused)
         if member.size > MEMBER_LIMIT:
-            raise DecodeFailed(f"too large: {member.size} bytes in an archive, the limit is {MEMBER_LIMIT}")
+            raise too_large(member.size)
         return member
+
+
+def too_large(size: int) -> DecodeFailed:
+    """Word that a member has more bytes than MEMBER_LIMIT."""
+    return DecodeFailed(f"too large: {size} bytes in an archive, the limit is {MEMBER_LIMIT}")
 
 
 def name_below(raw: str) -> str:
@@ -91,3 +103,9 @@ def read_at(file: int, start: int, size: int) -> bytes:
         parts.append(part)
         start, size = start + len(part), size - len(part)
     return b"".join(parts)
+
+
+def chunks_at(file: int, start: int, size: int) -> Iterator[bytes]:
+    """Read from a place in a file as `read_at` does, CHUNK bytes at a time."""
+    for place in range(start, start + size, CHUNK):
+        yield read_at(file, place, min(CHUNK, start + size - place))

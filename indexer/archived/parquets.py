@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from indexer.archived.members import MEMBER_LIMIT, Member
+from indexer.archived.members import MEMBER_LIMIT, Member, too_large
 from indexer.errors import DecodeFailed
 from indexer.files import unreadable
 
@@ -95,8 +95,12 @@ class ParquetIndex:
         if content is None:
             raise KeyError(name)
         if len(content) > MEMBER_LIMIT:
-            raise DecodeFailed(f"too large: {len(content)} bytes in an archive, the limit is {MEMBER_LIMIT}")
+            raise too_large(len(content))
         return content
+
+    def chunks(self, file: int, name: str) -> Iterator[bytes]:
+        """Read a picture, which the format gives as a whole only."""
+        yield self.read(file, name)
 
     def _place(self, name: str) -> tuple[str, int]:
         column, _, key = name.partition("/")

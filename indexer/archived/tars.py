@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from indexer.archived.members import ENDS_EARLY, Member, Named, name_below, read_at
+from indexer.archived.members import CHUNK, ENDS_EARLY, Member, Named, chunks_at, name_below, read_at
 from indexer.errors import DecodeFailed
 
 BLOCK = 512
@@ -33,7 +33,6 @@ Pictures hardly shrink; a bomb grows a thousandfold."""
 UNPACKED_WEIGHT = 100_000
 """What an unpacked archive weighs at least among the remembered ones: as many members."""
 
-_CHUNK = 1 << 20
 _EXTENDS_NEXT, _EXTENDS_ALL = (b"L", b"K", b"x", b"X"), b"g"
 _LINKS = (b"1", b"2")
 # Devices, folders and pipes; lists of folders, parts of files and labels of volumes.
@@ -72,10 +71,23 @@ class TarIndex(Named[TarMember]):
     def read(self, file: int, name: str) -> bytes:
         """Read a member through the archive's descriptor; KeyError, or DecodeFailed with a reason."""
         member = self.readable(name)
-        content = read_at(self._unpacked.fileno() if self._unpacked else file, member.start, member.size)
+        content = read_at(self._lies_in(file), member.start, member.size)
         if len(content) < member.size:
             raise DecodeFailed(ENDS_EARLY)
         return content
+
+    def chunks(self, file: int, name: str) -> Iterator[bytes]:
+        """Read a member part by part, as `read` does."""
+        member = self.readable(name)
+        missing = member.size
+        for chunk in chunks_at(self._lies_in(file), member.start, member.size):
+            missing -= len(chunk)
+            yield chunk
+        if missing:
+            raise DecodeFailed(ENDS_EARLY)
+
+    def _lies_in(self, file: int) -> int:
+        return self._unpacked.fileno() if self._unpacked else file
 
 
 # --- headers
@@ -236,7 +248,7 @@ def _unpacked(file: BinaryIO) -> BinaryIO | None:
     try:
         file.seek(0)
         with opener(file) as content:
-            while chunk := content.read(_CHUNK):
+            while chunk := content.read(CHUNK):
                 unpacked.write(chunk)
                 if unpacked.tell() > limit:
                     raise DecodeFailed(f"too large: the archive unpacks to more than {limit} bytes")

@@ -7,10 +7,12 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
-from indexer.archived.members import ENDS_EARLY, Member, Named, name_below, read_at
+from indexer.archived.members import CHUNK, ENDS_EARLY, Member, Named, chunks_at, name_below, read_at
 from indexer.errors import DecodeFailed
 
 _ENCRYPTED, _UTF8 = 0x1, 0x800
@@ -48,25 +50,36 @@ class ZipIndex(Named[ZipMember]):
 
     def read(self, file: int, name: str) -> bytes:
         """Read a member through the archive's descriptor; KeyError, or DecodeFailed with a reason."""
+        return b"".join(self.chunks(file, name))
+
+    def chunks(self, file: int, name: str) -> Iterator[bytes]:
+        """Read a member part by part, as `read` does: only its end shows whether its checksum is right."""
         member = self.readable(name)
         header = read_at(file, member.start, _LOCAL.size)
         if len(header) < _LOCAL.size:
             raise DecodeFailed(ENDS_EARLY)
         signature, *lengths = _LOCAL.unpack(header)
-        content = read_at(file, member.start + _LOCAL.size + sum(lengths), member.packed)
-        if signature != b"PK\3\4" or len(content) < member.packed:
+        if signature != b"PK\3\4" or not (member.is_deflated or member.packed == member.size):
             raise DecodeFailed(_DAMAGED)
-        if member.is_deflated:
-            content = _inflated(content, member.size)
-        if len(content) != member.size or zlib.crc32(content) != member.crc:
+        packed = chunks_at(file, member.start + _LOCAL.size + sum(lengths), member.packed)
+        size = checksum = 0
+        for chunk in _inflated(packed, member.size) if member.is_deflated else packed:
+            size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
+            yield chunk
+        if size != member.size or checksum != member.crc:
             raise DecodeFailed(_DAMAGED)
-        return content
 
 
-def _inflated(content: bytes, size: int) -> bytes:
+def _inflated(packed: Iterator[bytes], size: int) -> Iterator[bytes]:
     """Unpack up to one byte more than there should be: a bomb is noticed without being let off."""
+    unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), size + 1
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size + 1)
+        for rest in chain(packed, [b""]):  # what is left in the unpacker comes last
+            while left and (chunk := unpacker.decompress(rest, min(CHUNK, left))):
+                yield chunk
+                rest, left = unpacker.unconsumed_tail, left - len(chunk)
+            if unpacker.eof or not left:
+                return
     except zlib.error as error:
         raise DecodeFailed(_DAMAGED) from error
 

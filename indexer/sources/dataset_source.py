@@ -17,6 +17,7 @@ from indexer.originals import stamp
 from indexer.sources.dataset import Dataset, Example
 from indexer.sources.description import Description
 from indexer.sources.folder import FailedRecord, FileRecord, Record
+from indexer.sources.naming import NAME, picture_name
 from indexer.uri import from_uri, to_uri
 
 LONGEST_SPLIT = 64
@@ -45,11 +46,22 @@ class DatasetSource:
         """Say what the dataset says, picture by picture."""
         for uri, example in self.examples.items():
             texts = {text_uri(self.uri, text.key): text.text for text in example.texts}
-            yield Description(uri, texts, example.split, _metadata(uri, example))
+            yield Description(uri, texts, example.split, self._metadata(uri, example))
+
+    def splits(self) -> tuple[str, ...]:
+        """Name the splits that its pictures belong to, in order."""
+        return tuple(sorted({example.split for example in self.examples.values() if example.split is not None}))
 
     def name_of(self, uri: str) -> str:
         """Give the picture's name as the dataset has it, without its suffix."""
         return str(PurePosixPath(self.examples[uri].name).with_suffix(""))
+
+    def _metadata(self, uri: str, example: Example) -> dict[str, Any]:
+        """Give what else is known of a picture; its name in the dataset too, where its place does not tell it."""
+        known = {name: _plain(value) for name, value in example.metadata.items()}
+        if picture_name(uri, self.uri) != example.name:
+            known.setdefault(NAME, example.name)
+        return known
 
     def _record(self, uri: str, example: Example) -> Record:
         path = from_uri(uri)
@@ -114,14 +126,6 @@ def _real(folder: str) -> str:
     """Follow the links of a folder's name, but not within an archive: there a name is only a name."""
     member = archives.split(Path(folder))
     return os.path.realpath(folder) if member is None else os.path.join(os.path.realpath(member[0]), member[1])
-
-
-def _metadata(uri: str, example: Example) -> dict[str, Any]:
-    """Give what else is known of a picture; its name in the dataset too, where its file is called otherwise."""
-    known = {name: _plain(value) for name, value in example.metadata.items()}
-    if not uri.endswith(f"/{example.name}"):
-        known.setdefault("name", example.name)
-    return known
 
 
 def _plain(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from indexer.errors import BadDataset
 from indexer.sources.columns import entry_of, find_columns, form, has_usual_columns
-from indexer.sources.content import numbered, parsed_line
+from indexer.sources.content import lines, parsed_line
 from indexer.sources.entries import Entry, merged
 from indexer.sources.fields import Fields, fields
 
@@ -19,7 +19,19 @@ def read(path: Path, *, picture: str | None, texts: Sequence[str]) -> list[Entry
 
     `picture` and `texts` name keys, and are found by their usual names otherwise. Other keys are metadata.
     """
-    return merged(path, _entries(path, picture, texts))
+    return merged(path, of_lines(path, lines(path), picture=picture, texts=texts))
+
+
+def of_lines(path: Path, found: Iterable[str], *, picture: str | None, texts: Sequence[str]) -> Iterator[Entry]:
+    """Give the entries of lines, one by one; empty lines are passed over. Raises BadDataset."""
+    records = [_record(path, number, line) for number, line in enumerate(found, start=1) if line.strip()]
+    if not records:
+        raise BadDataset(path, "", f"empty; {_FORM}")
+    # A key may be missing in the first lines: the fifth caption of a picture that has but four.
+    names = list(dict.fromkeys(key for record in records for key in record.values))
+    columns = find_columns(path, "", names, picture=picture, texts=texts)
+    reads = form(columns)
+    return (entry_of(record._replace(form=reads), columns) for record in records)
 
 
 def is_lines(start: str, *, whole: bool) -> bool:
@@ -34,17 +46,6 @@ def is_lines(start: str, *, whole: bool) -> bool:
     if not isinstance(value, dict):
         return False
     return bool(rest.strip()) or has_usual_columns(list(value))
-
-
-def _entries(path: Path, picture: str | None, texts: Sequence[str]) -> Iterator[Entry]:
-    records = [_record(path, number, line) for number, line in numbered(path)]
-    if not records:
-        raise BadDataset(path, "", f"empty; {_FORM}")
-    # A key may be missing in the first lines: the fifth caption of a picture that has but four.
-    names = list(dict.fromkeys(key for record in records for key in record.values))
-    columns = find_columns(path, "", names, picture=picture, texts=texts)
-    reads = form(columns)
-    return (entry_of(record._replace(form=reads), columns) for record in records)
 
 
 def _record(path: Path, number: int, line: str) -> Fields:

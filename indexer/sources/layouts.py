@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Reading:
 
 def is_dataset(path: Path) -> bool:
     """Tell whether a path is a file that could be a dataset, by its suffix."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and os.path.isfile(path)
 
 
 def read(path: Path, reading: Reading) -> Dataset:
@@ -74,12 +75,12 @@ def read(path: Path, reading: Reading) -> Dataset:
 
 
 def _check(path: Path, reading: Reading) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SourceMissing(path)
     if reading.layout is not None and reading.layout not in LAYOUTS:
         raise BadDataset(path, "", f"no layout is called {quoted(reading.layout)}; there are {', '.join(LAYOUTS)}")
     images = reading.images
-    if images is not None and not (images.is_dir() or (images.is_file() and is_archive(images))):
+    if images is not None and not (os.path.isdir(images) or (os.path.isfile(images) and is_archive(images))):
         raise BadDataset(path, "", f"its pictures are not in {images}: no such folder, and no archive")
 
 

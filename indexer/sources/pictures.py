@@ -29,6 +29,7 @@ _SETS: tuple[tuple[str, ...], ...] = (
     ("VG_100K", "VG_100K_2"),
     ("images/VG_100K", "images2/VG_100K_2"),
 )
+_FOLDERS = sorted((f"{folder}/" for folders in _SETS for folder in folders if folder), key=len, reverse=True)
 _SAMPLE = 32
 
 
@@ -71,6 +72,11 @@ def placed(path: Path, entries: Sequence[Entry], images: Path | None) -> tuple[E
 def settled(path: Path) -> Path:
     """Give the absolute path of a file as walking its folder would: links to folders followed, one to a file kept."""
     return _settling()(str(path))
+
+
+def without_set(name: str) -> str:
+    """Take the folder in which such sets are kept off a name: `images/VG_100K/1.jpg` is `1.jpg`."""
+    return name.removeprefix(next((folder for folder in _FOLDERS if name.startswith(folder)), ""))
 
 
 def _settling() -> Callable[[str], Path]:

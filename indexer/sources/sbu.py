@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ FORM = f"SBU is two files, NAME{_ADDRESSES}.txt with an address per line and NAM
 def is_half(path: Path) -> bool:
     """Tell whether a file is one of two: addresses by their content, texts by the addresses beside them."""
     halves = _halves(path)
-    return halves is not None and all(half.is_file() for half in halves) and is_address(_first_line(halves[0]))
+    return halves is not None and all(map(os.path.isfile, halves)) and is_address(_first_line(halves[0]))
 
 
 def is_address(line: str) -> bool:
@@ -33,7 +34,7 @@ def addresses(path: Path) -> Path:
     if halves is None:
         raise BadDataset(path, "", f"its name has neither {_ADDRESSES} nor {_TEXTS}; {FORM}")
     for half in halves:
-        if not half.is_file():
+        if not os.path.isfile(half):
             raise BadDataset(path, "", f"{half.name} is not beside it; {FORM}")
     return halves[0]
 
@@ -55,14 +56,23 @@ def _entries(path: Path, texts: Path, urls_lines: list[str], texts_lines: list[s
     urls: dict[str, str] = {}
     for number, (url, text) in enumerate(zip(urls_lines, texts_lines, strict=True), start=1):
         place = f"line {number}"
-        if not is_address(url):
+        last = _last_part(url)
+        if last is None:
             raise BadDataset(path, place, f"{quoted(url)} is no address; {FORM}")
-        address = Fields(path, place, {"url": url, "name": urlsplit(url).path.rsplit("/", 1)[-1]}, FORM)
+        address = Fields(path, place, {"url": url, "name": last}, FORM)
         name = address.name("name")
         if urls.setdefault(name, url) != url:
             raise address.bad(f"a line before has {quoted(name)} from another address, {quoted(urls[name])}")
         said = Fields(texts, place, {"text": text}, FORM)
         yield Entry(place, name, (Text(place, said.text("text")),), None, {"url": url})
+
+
+def _last_part(url: str) -> str | None:
+    """The last part of an address; None for what is no address."""
+    try:
+        return urlsplit(url).path.rpartition("/")[2] if is_address(url) else None
+    except ValueError:  # brackets with no IPv6 address between them
+        return None
 
 
 def _halves(path: Path) -> tuple[Path, Path] | None:

@@ -24,13 +24,13 @@ _KINDS = {".zip": "zip", ".parquet": "parquet"}
 
 def is_shards(path: Path) -> bool:
     """Say whether a path is an archive by its name, or a folder of archives without pictures or folders beside them."""
-    if not path.is_dir():
-        return is_archive(path) and path.is_file()
+    if not os.path.isdir(path):  # unlike Path.is_dir, no error for a name that is too long
+        return is_archive(path) and os.path.isfile(path)
     entries = _visible(path)
     archives = [entry for entry in entries if is_archive(entry)]
     others = (entry for entry in entries if not is_archive(entry))
     only_shards = bool(archives) and all(entry.suffix.lower() in BESIDE for entry in others)
-    return only_shards and all(entry.is_file() for entry in entries)
+    return only_shards and all(map(os.path.isfile, entries))
 
 
 def read(
@@ -42,7 +42,7 @@ def read(
     file's or a list's; in samples that are made of members they are the members' endings and the keys of their JSON.
     A split is what a sample says of itself, or the word for one in its shard's name.
     """
-    shards = [Shard(one, f"{one.name}/" if path.is_dir() else "") for one in _shards(path)]
+    shards = [Shard(one, f"{one.name}/" if os.path.isdir(path) else "") for one in _shards(path)]
     layout = _layout(path, shards)
     reader = _reader(layout)
     examples = tuple(
@@ -79,14 +79,14 @@ def _kind(path: Path) -> str:
 
 
 def _shards(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):
         found = [entry for entry in _visible(path) if is_archive(entry)]
         # img2dataset writes a table of addresses and sizes beside each tar, which holds no pictures.
         tars = [entry for entry in found if _kind(entry) == "tar"]
         found = [entry for entry in found if not (tars and _kind(entry) == "parquet")]
     else:
         found = [path] if is_archive(path) else []
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise SourceMissing(path)
     if not found:
         raise BadDataset(path, "", "it holds no archives of pictures (.tar, .tgz, .zip, .parquet)")

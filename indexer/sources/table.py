@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from indexer.errors import BadDataset
@@ -22,7 +22,13 @@ def read(path: Path, layout: str, *, picture: str | None, texts: Sequence[str]) 
     Quotes around a cell let it hold anything, line ends and doubled quotes included. A cell may be a list of texts in
     JSON. Other columns are metadata.
     """
-    return merged(path, _entries(path, _sign(path, layout), picture, texts))
+    return merged(path, _entries(path, lines(path), _sign(head(path), layout), picture, texts))
+
+
+def of_lines(path: Path, found: Sequence[str], *, picture: str | None, texts: Sequence[str]) -> Iterator[Entry]:
+    """Give the entries of lines with their ends, row by row, whichever sign parts their cells; raises BadDataset."""
+    start = next((line for line in found if line.strip()), "")
+    return _entries(path, found, _sign(start, layout_of(start) or "csv"), picture, texts)
 
 
 def layout_of(start: str) -> str | None:
@@ -37,8 +43,7 @@ def _widest(start: str, layout: str) -> list[str]:
     return max((_header(start, sign) for sign in _SIGNS[layout]), key=len)
 
 
-def _sign(path: Path, layout: str) -> str:
-    start = head(path)
+def _sign(start: str, layout: str) -> str:
     return max(_SIGNS[layout], key=lambda sign: len(_header(start, sign)))
 
 
@@ -49,8 +54,8 @@ def _header(start: str, sign: str) -> list[str]:
         return []
 
 
-def _entries(path: Path, sign: str, picture: str | None, texts: Sequence[str]) -> Iterator[Entry]:
-    table = _cells(path, sign)
+def _entries(path: Path, found: Iterable[str], sign: str, picture: str | None, texts: Sequence[str]) -> Iterator[Entry]:
+    table = _cells(path, found, sign)
     place, header = next(table, ("", []))
     if not header:
         raise BadDataset(path, "", "empty; the first line names the columns")
@@ -67,9 +72,9 @@ def _entries(path: Path, sign: str, picture: str | None, texts: Sequence[str]) -
         yield entry_of(Fields(path, place, lists_unpacked(named, columns.texts), reads), columns)
 
 
-def _cells(path: Path, sign: str) -> Iterator[tuple[str, list[str]]]:
+def _cells(path: Path, found: Iterable[str], sign: str) -> Iterator[tuple[str, list[str]]]:
     """The rows that hold anything, each with the line that it begins in."""
-    reader = csv.reader(lines(path), delimiter=sign, strict=True)
+    reader = csv.reader(found, delimiter=sign, strict=True)
     begin = 1
     try:
         for cells in reader:

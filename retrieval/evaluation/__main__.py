@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from retrieval.evaluation.matrix import BadMatrix, open_matrix, ranks, recalls, table
+from retrieval.errors import BadMatrix
+from retrieval.evaluation.matrix import open_matrix, ranks, recalls, table
 
 FAILED = 2
 

@@ -18,21 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import BadMatrix
 from retrieval.evaluation.measures import CUTOFFS, mean_recall, median_rank, reciprocal_rank, success
 from retrieval.evaluation.ranks import Int64, Right, Scores, authors_first_rights, first_rights
 
 CELLS_AT_ONCE = 1 << 20
 MAGIC = b"\x93NUMPY"
 DIRECTIONS = {"i2t": "image to text", "t2i": "text to image"}
-
-
-class BadMatrix(RetrievalError):
-    """A score matrix, or its index, that does not hold what it should; `reason` is one line."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.path, self.reason = path, " ".join(reason.split())
-        super().__init__(f"{path if str(path).isprintable() else repr(str(path))}: {self.reason}")
 
 
 @dataclass(frozen=True)

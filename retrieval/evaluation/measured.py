@@ -30,8 +30,10 @@ WORTH = 0.005
 """Half a point of recall: what a cheaper setting may lose against the best one."""
 AUTHORS_FILL = -100.0
 """What the authors' score matrices hold where no pair was read (salesforce/ALBEF Retrieval.py, `evaluation`)."""
-ENCODER, INDEX, CUT_OFF, RERANKER = "encoder", "index", "cut-off", "reranker"
-CAUSES = (ENCODER, INDEX, CUT_OFF, RERANKER)
+ENCODER, INDEX, CUT_OFF, RERANKER, UNREAD = "encoder", "index", "cut-off", "reranker", "unread"
+CAUSES = (ENCODER, INDEX, CUT_OFF, RERANKER, UNREAD)
+AUTHORS_DECIMALS = 4
+"""To which ALPRO's authors round match probabilities (salesforce/ALPRO run_video_retrieval.py)."""
 DEPTH_CUTOFFS = (1, 10)
 SHOWN = 12
 """Best and worst queries that a report shows."""
@@ -79,7 +81,8 @@ class Direction:
     (None without one). `authors` holds recall by the authors' own sort of the same scores. `scores` is recall after
     reranking by each way to score the same candidates. `misses` counts, for each recall@k, the missed queries by cause.
     `folds` is recall after reranking (else before) fold by fold, where there are several. `curve` is recall at every
-    depth of the page. `unread` counts queries whose own picture could not be read. `best` and `worst` are queries.
+    depth of the page. `unread` counts queries whose own picture, or every right one among the candidates, could not be
+    read. `best` and `worst` are queries.
     """
 
     name: str
@@ -117,8 +120,8 @@ class Tally:
 
     def add(self, found: Found, right: Collection[int], pool: Int64) -> None:
         """Take in one page; `pool` are the ids of all items that the query chose from, sorted."""
-        rows = found.candidates
-        is_right = np.isin(rows["item"], list(right))
+        page = _Page.of(found, right)
+        rows, is_right = page.rows, page.is_right
         orders: dict[str, Float64] = {scoring: scores(rows, scoring) for scoring in SCORINGS}
         ranks = dict(zip(SCORINGS, _places(np.stack([*orders.values()]), is_right).tolist(), strict=True))
         before, after = ranks["itc"], ranks[self.scoring]
@@ -127,21 +130,22 @@ class Tally:
         for scoring in SCORINGS:
             self.values[scoring].append(ranks[scoring])
         last = after if self.is_reranked else before
-        for stage, order in (("before", orders["itc"]), ("after", orders[self.scoring])):
+        stages: tuple[tuple[str, Scoring], ...] = (("before", "itc"), ("after", self.scoring))
+        for stage, scoring in stages:
+            order = orders[scoring]
             self.values[f"ndcg {stage}"].append(_ndcg(order, is_right, len(right)))
-            self.values[f"authors {stage}"].append(_authors_place(order, rows, is_right, right, pool))
-        inside = rows["rank"][None, :] <= np.array(self.depths)[:, None]
+            self.values[f"authors {stage}"].append(_authors_place(order, scoring, rows, right, pool))
+        inside = page.ranks[None, :] <= np.array(self.depths)[:, None]
         self.by_depth.append(_places(np.where(inside, orders[self.scoring], -np.inf), is_right).tolist())
         for k in CUTOFFS:
-            self.causes[k].append(self._cause(found, last, k))
+            self.causes[k].append(self._cause(page, last, k))
         self.values["first"].append(found.first_milliseconds)
         self.values["rerank"].append(found.rerank_milliseconds)
         judged = int((~np.isnan(rows["yes"])).sum())
         self.pairs += judged
         self.longest = max(self.longest, len(rows))
         if self.is_reranked:
-            # Texts can always be read, so a page of texts is unread only where the query's own picture is.
-            self.unread += self.name == TEXTS and judged == 0 and len(rows) > 0
+            self.unread += page.is_unread
             self.sample.add(_first_hits(rows, orders[self.scoring], PLACES + len(right)), right)
 
     def measured(self, *, seed: int = 0) -> Direction:
@@ -177,27 +181,29 @@ class Tally:
     def _ranks(self, scoring: Scoring) -> Int64:
         return np.array(self.values[scoring], dtype=np.int64)
 
-    def _cause(self, found: Found, rank: int, k: int) -> str | None:
+    def _cause(self, page: _Page, rank: int, k: int) -> str | None:
         """Say what lost a query at k; None for one that was not lost.
 
-        A right item that was a candidate was lost by the reranker, or without one by the encoder. One that is more
-        similar than the last candidate was lost by the index. Any other was cut off where the reranker would have
-        brought it among the first k, and else lost by the encoder, which no deeper page makes good.
+        What could not be read was lost by that. A right item that was a candidate was lost by the reranker, or without
+        one by the encoder. One that is more similar than the last candidate was lost by the index. Any other was cut
+        off where the reranker would have brought it among the first k, and else lost by the encoder, which no deeper
+        page makes good.
         """
         if MISSED < rank <= k:
             return None
-        outsider = found.outsider
         # Where the cosine orders the candidates, the reranker has moved nothing.
         is_moved = self.is_reranked and self.scoring != "itc"
-        if not len(outsider):
+        if is_moved and page.is_unread:
+            return UNREAD
+        if page.is_right.any():
             return RERANKER if is_moved else ENCODER
-        page = found.candidates
-        if len(page) and outsider["similarity"][0] > page["similarity"][page["rank"].argmax()]:
+        rows, outsider = page.rows, page.outsider
+        if len(rows) and outsider["similarity"][0] > rows["similarity"][rows["rank"].argmax()]:
             return INDEX
         if not is_moved:
             return ENCODER
         score = scores(outsider, self.scoring)[0]
-        better = int((scores(page, self.scoring) >= score).sum())
+        better = int((scores(rows, self.scoring)[rows["item"] != outsider["item"][0]] >= score).sum())
         return CUT_OFF if np.isfinite(score) and better < k else ENCODER
 
     def _stage(self, stage: str, folds: Int64, seed: int) -> Stage:
@@ -273,10 +279,49 @@ class Tally:
 
 def ranks(found: Found, right: Collection[int], scoring: Scoring) -> tuple[int | None, int | None]:
     """Rank the first right item of a page, by the first stage and by a score; None is missed."""
-    rows = found.candidates
-    orders = np.stack([scores(rows, "itc"), scores(rows, scoring)])
-    before, after = _places(orders, np.isin(rows["item"], list(right))).tolist()
+    page = _Page.of(found, right)
+    orders = np.stack([scores(page.rows, "itc"), scores(page.rows, scoring)])
+    before, after = _places(orders, page.is_right).tolist()
     return _or_none(before), _or_none(after)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A page by the tie rule: `is_right` says of the n candidates which are right, and candidates beyond doubt.
+
+    `ranks` are those of the first stage, of right candidates behind every wrong item that is as similar: so one that
+    was handed on only because a tie was cut through in its favour does not count. `outsider` is the best right item of
+    those that do not count, one row, where none does. `is_unread`: the query's own picture, or every right one among
+    the candidates, could not be read.
+    """
+
+    rows: Rows
+    is_right: NDArray[np.bool_]
+    ranks: Int64
+    outsider: Rows
+    is_unread: bool
+
+    @classmethod
+    def of(cls, found: Found, right: Collection[int]) -> _Page:
+        rows = found.candidates
+        is_right = np.isin(rows["item"], list(right))
+        ranks = rows["rank"].astype(np.int64)
+        seen = np.concatenate([rows, found.runner_up])
+        is_ours = np.concatenate([is_right, np.isin(found.runner_up["item"], list(right))])
+        best_first = np.flatnonzero(is_ours)[np.argsort(-seen["similarity"][is_ours], kind="stable")]
+        reached = np.concatenate([ranks, np.zeros(len(found.runner_up), dtype=np.int64)])
+        reached[best_first] = right_places(seen["similarity"], is_ours)
+        ranks = reached[: len(rows)]
+        counts = is_right & (ranks <= len(rows))
+        doubtful = rows[is_right & ~counts]
+        unjudged = np.isnan(rows["yes"])
+        is_unread = _are_all(unjudged if found.direction == TEXTS else unjudged[is_right])
+        outsider = found.outsider if len(found.outsider) else doubtful[doubtful["similarity"].argsort()[::-1][:1]]
+        return cls(rows, counts, ranks, outsider, is_unread)
+
+
+def _are_all(said: NDArray[np.bool_]) -> bool:
+    return len(said) > 0 and bool(said.all())
 
 
 def _places(orders: Float64, is_right: NDArray[np.bool_]) -> Int64:
@@ -289,12 +334,13 @@ def _ndcg(order: Float64, is_right: NDArray[np.bool_], relevant: int) -> float:
     return ndcg(right_places(order[ranked], is_right[ranked]), relevant, NDCG_AT)
 
 
-def _authors_place(order: Float64, rows: Rows, is_right: NDArray[np.bool_], right: Collection[int], pool: Int64) -> int:
+def _authors_place(order: Float64, scoring: Scoring, rows: Rows, right: Collection[int], pool: Int64) -> int:
     """Rank the first right item by the authors' own sort of the whole row, which is made only where ties decide.
 
     Their rows are float32, with -100 where no pair was read.
     """
-    found = order.astype(np.float32)
+    is_right = np.isin(rows["item"], list(right))
+    found = (order.round(AUTHORS_DECIMALS) if scoring == "itm-probability" else order).astype(np.float32)
     found[~np.isfinite(found)] = AUTHORS_FILL
     best = found[is_right].max(initial=-np.inf)
     tied = bool((found[~is_right] == best).any())

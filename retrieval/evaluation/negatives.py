@@ -6,6 +6,7 @@ scores both alike it does not know, and that counts as wrong.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from retrieval.evaluation.records import BadRecords, Record, read_json, read_lines, text, words
+from retrieval.errors import BadRecords
+from retrieval.evaluation.records import Record, quoted, read_json, read_lines, text, words
 
 FORM = '{"0": {"filename": "name", "caption": "...", "negative_caption": "..."}, ...}'
 LINE_FORM = '{"file": "name", "caption": "...", "negative_caption": "...", "type": "..."}'
@@ -39,9 +41,12 @@ def read_negatives(path: Path) -> list[Negative]:
 
     A .json file has one object per pair and says by its name what was changed; a line of a .jsonl file says it itself.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, no error for a name that is too long
         return _read(path)
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".json", ".jsonl"))
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".json", ".jsonl"))
+    except OSError as error:
+        raise BadRecords(path, "", f"the folder cannot be read ({error.strerror or error})") from error
     if not files:
         raise BadRecords(path, "", "the folder holds no .json and no .jsonl file of hard negatives")
     return [one for file in files for one in _read(file)]
@@ -60,7 +65,7 @@ def _of_object(path: Path) -> Iterator[Negative]:
     if not isinstance(whole, dict):
         raise BadRecords(path, "", f"not an object; {FORM}")
     for key, record in whole.items():
-        where = f'record "{key}"'
+        where = f"record {quoted(key)}"
         if not isinstance(record, dict):
             raise BadRecords(path, where, f"not an object; {FORM}")
         yield _negative(path, where, record, "filename", path.stem, FORM)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.evaluation.records import BadRecords, Record, read_json, words
+from retrieval.errors import BadRecords
+from retrieval.evaluation.records import Record, read_json, words
 from retrieval.evaluation.vqa import Marked, accuracy, accuracy_of_shares
 from retrieval.training.finetuning.questions import read_questions
 

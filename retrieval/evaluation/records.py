@@ -7,18 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import BadRecords, in_one_line
 from retrieval.texts import has_words
 
 Record = Mapping[str, Any]
 
-
-class BadRecords(RetrievalError):
-    """A file that does not hold what it should; `where` names the record, empty for the file as a whole."""
-
-    def __init__(self, path: Path, where: str, reason: str) -> None:
-        self.path, self.where, self.reason = path, where, reason
-        super().__init__(f"{path}, {where}: {reason}" if where else f"{path}: {reason}")
+_SHOWN = 60
+"""Letters of a key that a line shows."""
 
 
 def read_json(path: Path) -> Any:
@@ -60,6 +55,12 @@ def words(path: Path, where: str, record: Record, key: str, form: str) -> str:
     return value
 
 
+def quoted(key: str) -> str:
+    """Show a key of a file in a line: in quotes, what cannot be seen escaped, what is long cut."""
+    shown = key if len(key) <= _SHOWN else f"{key[:_SHOWN]}..."
+    return f'"{in_one_line(shown)}"'
+
+
 def is_unicode(value: str) -> bool:
     """Whether a text is more than what JSON allows: it lets half a character pass."""
     return not any("\ud800" <= sign <= "\udfff" for sign in value)
@@ -70,6 +71,8 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadRecords(path, "", f"it cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # no name of a file
+        raise BadRecords(path, "", f"it cannot be read ({error})") from error
 
 
 def _first_line(error: BaseException) -> str:

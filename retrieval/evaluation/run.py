@@ -7,12 +7,13 @@ query found is given out and forgotten, so memory does not grow with queries tim
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 
 from retrieval.evaluation.benchmark import Benchmark, Fold
-from retrieval.evaluation.pages import DIRECTIONS, IMAGES, TEXTS, Found, Rows, pack
+from retrieval.evaluation.pages import DIRECTIONS, IMAGES, TEXTS, Found, pack
 from retrieval.first_stage import find, similarities, vectors_of
 from retrieval.models.roles import Encoder
 from retrieval.rerank import Judged, Reranker, rerank_images, rerank_texts, unjudged
@@ -73,36 +74,35 @@ class _Side:
             # The stored vector is the encoder's own: the gallery's fingerprint says so.
             asked = vectors_of(self.fold.images, np.array(queries, dtype=np.int64))
         pooled = self.pooled if self.direction == IMAGES else None
-        pages = find(asked, self.fold.pool(self.direction), self.candidates, pooled=pooled)
+        # One more than is read shows whether a tie was cut through. A first pass of so many has none to give.
+        wanted = self.candidates if pooled is not None and pooled <= self.candidates else self.candidates + 1
+        pages = find(asked, self.fold.pool(self.direction), wanted, pooled=pooled)
         each = (perf_counter() - begun) / len(queries)
-        found = dict(zip(queries, zip(asked, pages, strict=True), strict=True))
+        rows = zip(queries, asked, pages, strict=True)
+        opened = [_Asked(query, vector, page, self.candidates) for query, vector, page in rows]
         if self.direction == TEXTS and self.reranker is not None:
-            yield from self._by_pictures(found, each, self.reranker)
+            yield from self._by_pictures(opened, each, self.reranker)
             return
-        for query, (vector, page) in found.items():
-            yield self._judged(query, vector, page, None, each)
+        for one in opened:
+            yield self._judged(one, None, each)
 
-    def _by_pictures(
-        self, found: dict[int, tuple[Float32, list[Candidate]]], each: float, reranker: Reranker
-    ) -> Iterator[Found]:
+    def _by_pictures(self, asked: Sequence[_Asked], each: float, reranker: Reranker) -> Iterator[Found]:
         """Ask by pictures: their tokens come in batches, and those of a missing picture not at all."""
-        left = dict(found)
+        left = {one.query: one for one in asked}
         begun = perf_counter()
-        for some, tokens in reranker.tokens.of([self.known[i] for i in found]):
+        for some, tokens in reranker.tokens.of([self.known[one.query] for one in asked]):
             reading = (perf_counter() - begun) / len(some)
             for row, item in enumerate(some):
-                yield self._judged(item.id, *left.pop(item.id), tokens[row : row + 1], each + reading)
+                yield self._judged(left.pop(item.id), tokens[row : row + 1], each + reading)
             begun = perf_counter()
-        for query, (vector, page) in left.items():
-            yield self._found(query, pack(unjudged(page), self._outsider(query, vector, page, None)), each, 0.0)
+        for one in left.values():
+            yield self._found(one, unjudged(one.page), self._outsider(one, None), each, 0.0)
 
-    def _judged(
-        self, query: int, vector: Float32, page: Sequence[Candidate], tokens: Float32 | None, first: float
-    ) -> Found:
+    def _judged(self, one: _Asked, tokens: Float32 | None, first: float) -> Found:
         begun = perf_counter()
-        judged = self._rerank(query, page, tokens)
+        judged = self._rerank(one.query, one.page, tokens)
         seconds = perf_counter() - begun
-        return self._found(query, pack(judged, self._outsider(query, vector, page, tokens)), first, seconds)
+        return self._found(one, judged, self._outsider(one, tokens), first, seconds)
 
     def _rerank(self, query: int, page: Sequence[Candidate], tokens: Float32 | None) -> list[Judged]:
         if self.reranker is None:
@@ -113,23 +113,42 @@ class _Side:
         texts = {one.item_id: self.known[one.item_id].text or "" for one in page}
         return rerank_texts(tokens, page, texts, self.reranker)
 
-    def _outsider(
-        self, query: int, vector: Float32, page: Sequence[Candidate], tokens: Float32 | None
-    ) -> Judged | None:
+    def _outsider(self, one: _Asked, tokens: Float32 | None) -> Judged | None:
         """Look at what a page without anything right has missed: the right item that is most similar.
 
         The matcher reads that one too. So it can be said whether a deeper page would have brought it up.
         """
-        right = self.right[query]
-        if any(one.item_id in right for one in page):
+        right = self.right[one.query]
+        if any(found.item_id in right for found in one.page):
             return None
         ids = np.array(sorted(right), dtype=np.int64)
-        scores = similarities(vector, vectors_of(self.fold.pool(self.direction), ids))
+        scores = similarities(one.vector, vectors_of(self.fold.pool(self.direction), ids))
         best = int(np.argmax(scores))
         missed = [Candidate(int(ids[best]), float(scores[best]), 0)]
         if self.direction == TEXTS and tokens is None:
             return Judged(missed[0])
-        return self._rerank(query, missed, tokens)[0]
+        return self._rerank(one.query, missed, tokens)[0]
 
-    def _found(self, query: int, rows: Rows, first: float, rerank: float) -> Found:
-        return Found(self.direction, query, self.fold.number, rows, 1000 * first, 1000 * rerank)
+    def _found(
+        self, one: _Asked, judged: Sequence[Judged], outsider: Judged | None, first: float, rerank: float
+    ) -> Found:
+        rows = pack(judged, outsider, one.runner_up)
+        return Found(self.direction, one.query, self.fold.number, rows, 1000 * first, 1000 * rerank)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A query, its vectors `float32 [w, d]`, and what the first stage found: the candidates, and one item more."""
+
+    query: int
+    vector: Float32
+    found: Sequence[Candidate]
+    candidates: int
+
+    @property
+    def page(self) -> Sequence[Candidate]:
+        return self.found[: self.candidates]
+
+    @property
+    def runner_up(self) -> Candidate | None:
+        return self.found[self.candidates] if len(self.found) > self.candidates else None

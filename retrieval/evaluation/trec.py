@@ -22,7 +22,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import numpy as np
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import BadTrec
 from retrieval.evaluation.measures import average_precision, graded_ndcg, precision, share_found
 from retrieval.evaluation.ranks import Float64, Int64
 
@@ -36,14 +36,6 @@ Page = Iterable[tuple[str, float]]
 """What one query ranked, best first: names of items and their scores."""
 Qrels = Mapping[str, Mapping[str, int]]
 """Query to the grades of its judged items; a grade above 0 is relevant."""
-
-
-class BadTrec(RetrievalError):
-    """A run or qrels file that does not hold what it should; `line` counts from 1, and is 0 for the whole file."""
-
-    def __init__(self, path: Path, line: int, reason: str) -> None:
-        self.path, self.line, self.reason = path, line, reason
-        super().__init__(f"{path}, line {line}: {reason}" if line else f"{path}: {reason}")
 
 
 class RunLine(NamedTuple):
@@ -227,3 +219,5 @@ def _columns(path: Path, columns: str) -> Iterator[tuple[int, list[str]]]:
         raise BadTrec(path, 0, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise BadTrec(path, number, "is not UTF-8") from error
+    except ValueError as error:  # no name of a file
+        raise BadTrec(path, 0, str(error)) from error

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from api.cli import COMMANDS, sightline
-from api.cli.shared import Bar
+from api.cli.shared import Bar, notice, print_json
 from api.errors import Stopped
 
 HIT = {"id", "uri", "rank", "itc_similarity", "itc_rank", "itm_logit", "match_probability"}
@@ -283,3 +283,36 @@ def test_sightline_s_own_files_are_no_pictures_of_a_gallery(run: Run, indexed: P
 def test_who_cancels_a_commands_job_means_what_ctrl_c_does() -> None:
     with pytest.raises(KeyboardInterrupt), Bar():
         raise Stopped
+
+
+def test_names_and_texts_cannot_steer_a_terminal(run: Run, photos: Path, paint: Any, tmp_path: Path) -> None:
+    paint(photos / "\x1b[31m\x9b2J\u202e100%.png", (1, 2, 3))
+    (photos / "\x1b[2Jbroken.png").write_text("no picture")
+    (tmp_path / "texts").write_text("a \x1b]0;title\x07kite\nb \u202e c\n", encoding="utf-8")
+    said = [
+        run("index", str(photos), "--model", "hashing"),
+        run("index", "--failed", "photos"),
+        run("search", "photos", "anything"),
+        run("search", "photos", "anything", "--json"),
+        run("lookup", str(photos / "a.png"), "--texts", str(tmp_path / "texts"), "--model", "hashing"),
+    ]
+    assert all(line.isprintable() for one in said for line in (one.stdout + one.stderr).splitlines())
+    assert "\ufffd[31m\ufffd2J\ufffd100%.png  ITC" in said[2].stdout
+    assert "a \ufffd]0;title\ufffdkite" in said[4].stdout
+
+
+def test_a_notice_keeps_its_lines_and_json_says_what_it_said(capsys: pytest.CaptureFixture[str]) -> None:
+    notice("one\ntwo \x1b[31m\rthree")
+    print_json({"text": "\x9b\u202e\x1b é 日本"})
+    told = capsys.readouterr()
+    assert told.err == "one\ntwo \ufffd[31m three\n"
+    assert json.loads(told.out) == {"text": "\x9b\u202e\x1b é 日本"}
+    assert "é 日本" in told.out
+    assert all(line.isprintable() for line in told.out.splitlines())
+
+
+def test_hits_of_a_dataset_are_shown_by_their_names(run: Run, photos: Path, tmp_path: Path) -> None:
+    photos.rename(tmp_path / "images")
+    (tmp_path / "list.csv").write_text("image,caption\na.png,a kite\n")
+    assert run("index", str(tmp_path / "list.csv"), "--model", "hashing").exit_code == 0
+    assert run("search", "list", "kite").stdout.startswith("  1  a.png  ITC")

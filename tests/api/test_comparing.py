@@ -203,6 +203,30 @@ def test_parts_of_one_gallery_that_do_not_meet_are_refused(sightline: Sightline,
     assert "they measured different parts of photos" in refusal(sightline, first, maker.made([1]))
 
 
+def test_two_homes_of_one_dataset_share_every_query_and_name_no_machine(
+    sightline: Sightline, tmp_path: Path, paint: Any
+) -> None:
+    names = ("a/1.png", "b/1.png", "b/2.png")
+    for home, pictures in (("one", "images"), ("two", "images"), ("three", "pictures of mine")):
+        folder = tmp_path / home
+        for place, name in enumerate(names):
+            paint(folder / pictures / name, (50 * place, 9, 9))
+        lines = [json.dumps({"file": name, "texts": [f"of {name}"]}) + "\n" for name in names]
+        (folder / "list.jsonl").write_text("".join(lines))
+        images = None if pictures == "images" else folder / pictures
+        sightline.index(folder / "list.jsonl", gallery=home, model="hashing", images=images)
+    first, *others = (sightline.evaluate(home).id for home in ("one", "two", "three"))
+    for second in others:
+        found = comparing.compare(sightline.wiring, first, second)
+        assert [(one.queries, one.first, one.by) for one in found.matched] == [(3, 3, "name"), (3, 3, "name")]
+    for home in ("one", "two", "three"):
+        sightline.export_trec(sightline.evaluate(home).id, tmp_path / "trec" / home)
+    written = {(tmp_path / "trec" / home / "image-to-text.qrels").read_text() for home in ("one", "two", "three")}
+    (same,) = written
+    assert [line.split()[0] for line in same.splitlines()] == list(names)
+    assert str(tmp_path).strip("/") not in same
+
+
 # ------------------------------------------------------------------------------------------------- how it is given back
 
 

@@ -69,6 +69,8 @@ class Ending(Silence):
         self.total = total if what == "queries" else self.total
 
     def advance(self, count: int) -> None:
+        if not count:
+            return
         self.steps.append(count)
         if len(self.steps) == self.after:
             if self.does is None:
@@ -352,6 +354,13 @@ def test_a_subset_is_seeded(sightline: Sightline, many: str) -> None:
     assert [(one.queries, one.items) for one in first.directions] == [(24, 6), (6, 24)]
 
 
+def test_the_seed_draws_the_intervals_and_leaves_the_measures(sightline: Sightline, many: str) -> None:
+    first, again, other = (sightline.evaluate(many, seed=seed).directions[0] for seed in (0, 0, 1))
+    assert first.before == again.before == other.before
+    assert first.intervals == again.intervals
+    assert first.intervals["before"]["mrr"] != other.intervals["before"]["mrr"]
+
+
 # Going on
 
 
@@ -360,11 +369,11 @@ def test_a_run_that_was_ended_goes_on_and_comes_to_the_same_bytes(sightline: Sig
     begun = ended(sightline, many, 1, matcher="postcards", candidates=10)
     assert begun != whole.id
     kept = found(sightline, begun)
-    assert len(kept) == 64
+    assert 0 < len(kept) <= 64  # fewer on a slow machine: pages are kept after some seconds, too
     rest = Ending()
     resumed = sightline.evaluate(many, matcher="postcards", candidates=10, resume=True, progress=rest)
     assert resumed.id == begun
-    assert rest.total == sum(rest.steps) == 100 - 64
+    assert rest.total == sum(rest.steps) == 100 - len(kept)
     assert numbers(sightline, resumed.id) == numbers(sightline, whole.id)
     assert found(sightline, resumed.id) == found(sightline, whole.id)
     assert kept.items() <= found(sightline, resumed.id).items()
@@ -527,7 +536,7 @@ def test_an_evaluation_of_an_older_version_is_listed_and_shown(sightline: Sightl
     (told,) = sightline.evaluations(many)
     assert told == sightline.evaluation(old)
     assert (told.matcher, told.protocol, told.seconds, told.versions) == ("postcards", None, None, {})
-    assert f"{old:5d} " in list_table([told])
+    assert f"{old:5d} " in list_table(sightline.evaluation_rows(many))
     table = evaluation_table(told)
     assert table.startswith(f"evaluation {old}: many, model hashing, 10 candidates reranked by postcards\n")
     assert f"{IMAGES:12} {80:7d} before reranking" in table
@@ -555,7 +564,8 @@ def test_pictures_that_are_gone_are_missed_counted_and_named(
 ) -> None:
     told = sightline.evaluate(stale, matcher="postcards", candidates=20)
     images, texts = told.directions
-    assert (images.unread, texts.unread) == (0, 2)
+    assert (images.unread, texts.unread) == (8, 2)
+    assert [one.misses["recall@10"]["unread"] for one in (images, texts)] == [8, 2]
     gone = pages(sightline, told.id, TEXTS)[:2]
     assert [one.after for one in gone] == [None, None]
     with sightline.wiring.database.reading() as session:
@@ -568,10 +578,10 @@ def test_pictures_that_are_gone_are_missed_counted_and_named(
         f"{tmp_path / 'many' / '00.png'}; index gallery 'many' again"
     ]
     sightline.export_trec(told.id, tmp_path / "trec")
-    check_files(tmp_path / "trec", told)
-    said_of_texts = "image->text: 2 queries were missed because their own picture could not be read"
-    assert said_of_texts in evaluation_table(told)
-    assert "text->image: 2 queries were missed because" not in evaluation_table(told)
+    by_text, by_picture = (gather_run(tmp_path / "trec" / f"{stem}.after.run") for stem in FILES)
+    assert (len(by_text), {len(one.items) for one in by_text.values()}, len(by_picture)) == (80, {18}, 18)
+    assert "image->text: 2 queries were missed because a picture could not be read" in evaluation_table(told)
+    assert "text->image: 8 queries were missed because a picture could not be read" in evaluation_table(told)
 
 
 def test_without_a_reader_nothing_is_unread(sightline: Sightline, stale: str, said: list[str]) -> None:
@@ -588,7 +598,8 @@ def test_a_gallery_whose_pictures_are_all_gone_is_still_measured(
     for one in told.directions:
         assert set(recalls(one.after).values()) == {0.0}
         assert sum(one.misses["recall@10"].values()) == one.queries
-    assert [one.unread for one in told.directions] == [0, 20]
+    assert told.directions[0].unread > 0
+    assert told.directions[1].unread == 20
     assert said[0].startswith("20 pictures could not be read")
     # A median rank that is infinite is no number in JSON, and a word in the table.
     shown = json.loads(run("evaluate", "--show", str(told.id), "--json").stdout)
@@ -629,6 +640,18 @@ def test_trec_files_of_folds_and_of_a_first_stage_measure_the_same(
         check_files(tmp_path / str(place), told)
 
 
+def test_equal_scores_are_written_in_the_order_in_which_they_are_served(sightline: Sightline, tmp_path: Path) -> None:
+    """Pictures of one colour tie; trec_eval would put the last of the alphabet first, a search shows the first."""
+    for name in "abc":
+        colour(tmp_path / "alike" / f"{name}.png", (9, 9, 9))
+    write_texts(tmp_path / "alike", {"a.png": ["one"], "c.png": ["two"]})
+    sightline.index(tmp_path / "alike", gallery="alike", model="hashing")
+    sightline.export_trec(sightline.evaluate("alike").id, tmp_path / "trec")
+    for page in gather_run(tmp_path / "trec" / "text-to-image.before.run").values():
+        assert page.items == ["a.png", "b.png", "c.png"]
+        assert np.all(np.diff(np.array(page.scores, dtype=np.float32)) < 0)
+
+
 def test_trec_qrels_hold_every_pair_by_its_names(sightline: Sightline, tmp_path: Path) -> None:
     folder = tmp_path / "named"
     names = ["a b.png", "café.png", "写真 %20.png", "c\u2028d.png", "#1.png"]
@@ -658,7 +681,7 @@ def test_two_files_of_one_name_in_two_folders_stay_apart(sightline: Sightline, t
     told = sightline.evaluate("both")
     sightline.export_trec(told.id, tmp_path / "trec")
     qrels = gather_qrels(tmp_path / "trec" / "image-to-text.qrels")
-    assert set(qrels) == {str(tmp_path / name / "a.png") for name in ("one", "two")}
+    assert set(qrels) == {"one/a.png", "two/a.png"}
     check_files(tmp_path / "trec", told)
 
 
@@ -745,7 +768,7 @@ def test_the_command_line_lists_shows_exports_and_forgets(
     assert run("evaluate", many, "--queries", "5", "--subset", "10", "--folds", "2", "--seed", "3").exit_code == 0
     told = sightline.evaluations(many)[0]
     assert [told.settings[name] for name in ("queries", "subset", "folds", "seed")] == [5, 10, 2, 3]
-    assert run("evaluate", many, "--list").stdout == list_table([told]) + "\n"
+    assert run("evaluate", many, "--list").stdout == list_table(sightline.evaluation_rows(many)) + "\n"
     assert [one["id"] for one in json.loads(run("evaluate", many, "--list", "--json").stdout)] == [told.id]
     shown = run("evaluate", "--show", str(told.id), "--trec", str(tmp_path / "trec"))
     assert shown.stdout == evaluation_table(told) + "\n"
@@ -778,7 +801,7 @@ def test_the_command_line_goes_on_with_a_run(run: Run, many: str, sightline: Sig
         (["many", "--questions", "x.json"], "--questions is for --task vqa"),
         (["many", "--negatives", "x.json"], "--negatives is for --task negatives"),
         (["many", "--task", "caption", "--trec", "x"], "--trec is for --task retrieval"),
-        (["many", "--list", "--trec", "x"], "--trec writes one evaluation's files: run or --show one"),
+        (["many", "--list", "--trec", "x"], "--trec does not go with --list"),
         (["many", "--protocol", "x"], "there is no protocol 'x'"),
         (["many", "--split", "x"], "has no pictures with texts of a split 'x': its pictures are of no split"),
         (["many", "--seed", "-1"], "seed is -1; it must be 0 or more"),

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from api import Sightline
+from api.cli.task_tables import task_table
 from api.doors import folders, tasks
+from api.doors.task_pictures import GalleryPictures, NoSuchPicture
+from api.doors.task_runs import TaskEvaluated
 from api.errors import UsageError
 from api.settings import Settings
 from api.wiring import Wiring
-from retrieval.errors import NoModel, NoPairs, RoleMissing
-from retrieval.evaluation.records import BadRecords
+from retrieval.errors import BadRecords, NoModel, NoPairs, RoleMissing
+from retrieval.evaluation.negatives import NegativeScores
+from retrieval.evaluation.tasks import Missing, NegativesResult
 from retrieval.training.world.galleries import write_gallery
 from storage import items
 from storage.galleries import Gallery
@@ -266,3 +270,68 @@ def test_a_model_that_has_no_such_role_is_refused(wiring: Wiring, cards: Gallery
 def items_of(wiring: Wiring, gallery: Gallery) -> list[items.Item]:
     with wiring.database.reading() as session:
         return items.embedded(session, gallery.id, "image")
+
+
+# ------------------------------------------------------------------------------------------------ names of a dataset
+
+
+@pytest.fixture
+def two_sets(sightline: Sightline, tmp_path: Path, paint: Any) -> GalleryPictures:
+    """A dataset of a/1.png, b/1.png, b/2.png and 3.png, in a folder of images."""
+    names = ("a/1.png", "b/1.png", "b/2.png", "3.png")
+    for place, name in enumerate(names):
+        paint(tmp_path / "set" / "images" / name, (50 * place, 9, 9))
+    lines(tmp_path / "set" / "list.jsonl", *({"file": name, "texts": [f"of {name}"]} for name in names))
+    sightline.index(tmp_path / "set" / "list.jsonl", gallery="set", model="hashing")
+    return GalleryPictures(sightline.wiring, folders.by_name(sightline.wiring, "set"))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a/1.png", "a/1.png"),
+        ("b/1.png", "b/1.png"),
+        ("./b//1.png", "b/1.png"),
+        ("images/b/1.png", "b/1.png"),
+        ("set/images/a/1.png", "a/1.png"),
+        ("2.png", "b/2.png"),
+        ("b/2.png", "b/2.png"),
+        ("3.png", "3.png"),
+    ],
+)
+def test_a_picture_of_a_dataset_is_found_by_its_name_and_by_every_end_of_its_path(
+    two_sets: GalleryPictures, tmp_path: Path, name: str, found: str
+) -> None:
+    assert two_sets.of_file(name).uri == str(tmp_path / "set" / "images" / found)
+    assert two_sets.of_file(str(tmp_path / "set" / "images" / found)).uri == str(tmp_path / "set" / "images" / found)
+
+
+def test_an_end_that_several_paths_have_is_refused_in_one_line(two_sets: GalleryPictures, tmp_path: Path) -> None:
+    with pytest.raises(NoSuchPicture) as error:
+        two_sets.of_file("1.png")
+    first, second = (tmp_path / "set" / "images" / one / "1.png" for one in "ab")
+    assert str(error.value) == f"gallery 'set' has 2 pictures '1.png': {first} and {second}; give more of its path"
+
+
+@pytest.mark.parametrize("name", ["c/1.png", "png", ".png", "/1.png", "/images/3.png", "x3.png", ""])
+def test_what_is_no_end_of_a_path_is_not_found(two_sets: GalleryPictures, name: str) -> None:
+    with pytest.raises(NoSuchPicture, match="has no picture"):
+        two_sets.of_file(name)
+
+
+def test_a_name_in_a_folder_goes_before_the_end_of_another(sightline: Sightline, tmp_path: Path, paint: Any) -> None:
+    for place, name in enumerate(("1.png", "a/1.png")):
+        paint(tmp_path / "both" / name, (90 * place, 9, 9))
+    sightline.index(tmp_path / "both", gallery="both", model="hashing")
+    pictures = GalleryPictures(sightline.wiring, folders.by_name(sightline.wiring, "both"))
+    assert pictures.of_file("1.png").uri == str(tmp_path / "both" / "1.png")
+    assert pictures.of_file("a/1.png").uri == str(tmp_path / "both" / "a" / "1.png")
+
+
+def test_a_table_of_a_task_cannot_steer_a_terminal() -> None:
+    missing = Missing("a\x1b[31m\n.png", "gone\x9b")
+    scores = NegativeScores(1, {"kind\x1b[2J": 1.0}, 1.0, 1.0)
+    result = NegativesResult("model\x07", None, scores, None, (missing,))
+    said = task_table(TaskEvaluated(1, "cards", "negatives", result))
+    assert all(line.isprintable() for line in said.splitlines())
+    assert len(said.splitlines()) == 6

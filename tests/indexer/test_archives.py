@@ -3,12 +3,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import gzip
+import hashlib
 import io
 import lzma
 import os
 import struct
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -435,3 +437,62 @@ def test_a_plain_file_is_opened_as_before(tmp_path: Path) -> None:
 def test_xz_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "some.txz").write_bytes(lzma.compress(bytes(10_000))[:-20])
     assert reason(lambda: archives.members(tmp_path / "some.txz")) == "truncated: the archive ends early"
+
+
+# --- large members
+
+LARGE = 48 << 20
+LITTLE = 8 << 20
+
+
+@pytest.fixture(params=["stored.zip", "deflated.zip", "plain.tar", "packed.tgz"])
+def large(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A member of 48 MiB of zeros."""
+    path = tmp_path / request.param
+    if path.suffix == ".zip":
+        method = zipfile.ZIP_STORED if path.stem == "stored" else zipfile.ZIP_DEFLATED
+        return write_zip(path, {"a.png": bytes(LARGE)}, method) / "a.png"
+    return write_tar(path, {"a.png": bytes(LARGE)}, TAR_MODES[path.suffix]) / "a.png"
+
+
+def test_a_large_member_is_not_held_as_a_whole_for_its_hash(large: Path) -> None:
+    archives.members(large.parent)
+    tracemalloc.start()
+    try:
+        found = content_hash(large)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == hashlib.sha256(bytes(LARGE)).hexdigest()
+    assert peak < LITTLE
+
+
+def test_the_hash_of_a_damaged_member_is_refused_at_its_end(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "some.zip", {"a.txt": os.urandom(3 << 20)}, zipfile.ZIP_STORED)
+    content = bytearray(path.read_bytes())
+    content[2 << 20] ^= 1
+    path.write_bytes(content)
+    assert reason(lambda: content_hash(path / "a.txt")) == "damaged: the archive does not hold what its directory says"
+    with open(write_tar(tmp_path / "some.tar", {"a.txt": bytes(3 << 20)}), "r+b") as file:
+        index = tars.TarIndex(file)
+        file.truncate(2 << 20)
+        assert reason(lambda: list(index.chunks(file.fileno(), "a.txt"))) == "truncated: the archive ends early"
+    assert reason(lambda: content_hash(path / "b.txt")) == "unreadable: no such member in some.zip"
+
+
+def test_members_are_refused_that_no_picture_file_is_as_large_as(tmp_path: Path) -> None:
+    path = tmp_path / "some.tar"
+    info = tarfile.TarInfo("a.png")
+    info.size = (256 << 20) + 1
+    with open(path, "wb") as file:
+        file.write(info.tobuf())
+        file.truncate(512 + (257 << 20))
+    said = "too large: 268435457 bytes in an archive, the limit is 268435456"
+    assert [reason(lambda: content_hash(path / "a.png")), reason(lambda: decode(path / "a.png"))] == [said, said]
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_parts_put_together_are_the_member(tmp_path: Path, size: int) -> None:
+    files = {"a": ((os.urandom(700) + bytes(4000)) * (size // 4700 + 1))[:size]}
+    for path in (write_zip(tmp_path / "a.zip", files), write_tar(tmp_path / "a.tar", files)):
+        assert b"".join(archives.chunks(path / "a")) == archives.read(path / "a") == files["a"]

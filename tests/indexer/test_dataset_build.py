@@ -415,3 +415,11 @@ def test_a_picture_outside_of_the_folders_that_may_be_indexed_is_an_error_there(
     )
     assert len(list(open_source(place, [tmp_path]).records())) == 2
     assert len(list(open_source(place).records())) == 2
+
+
+def test_a_name_is_kept_where_the_place_of_the_picture_does_not_tell_it(tmp_path: Path, paint: Paint) -> None:
+    paint(tmp_path / "images" / "a.png")
+    for name, told in (("a.png", dict[str, str]()), ("images/a.png", {"name": "images/a.png"})):
+        (tmp_path / "list.jsonl").write_text(json.dumps({"file": name, "texts": ["a kite"]}))
+        (said,) = open_source(Place(tmp_path / "list.jsonl")).descriptions()
+        assert said.metadata == told

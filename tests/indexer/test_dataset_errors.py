@@ -240,6 +240,11 @@ def test_token_files(tmp_path: Path, content: Any, line: str) -> None:
         ("http://f/a.jpg\nhttp://f/b.jpg\n", "A cat.\n", f"s_urls.txt: 2 lines, but s_captions.txt has 1; {SBU}"),
         ("http://f/a.jpg\n", None, f"s_urls.txt: s_captions.txt is not beside it; {SBU}"),
         ("http://f/a.jpg\nb.jpg\n", "A cat.\nA dog.", f's_urls.txt, line 2: "b.jpg" is no address; {SBU}'),
+        (
+            "http://f/a.jpg\nhttp://[f/b.jpg\n",
+            "A cat.\nA dog.",
+            f's_urls.txt, line 2: "http://[f/b.jpg" is no address; {SBU}',
+        ),
         ("http://f/a.jpg\nhttp://f/\n", "A cat.\nA dog.", f's_urls.txt, line 2: "name" is empty; {SBU}'),
         ("http://f/a.jpg\nhttp://f/b.jpg\n", "\nA dog.", f's_captions.txt, line 1: "text" is empty; {SBU}'),
         (

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from pyarrow import parquet
 
 from indexer import archives
 from indexer.errors import BadDataset, SourceMissing
+from indexer.sources import layouts
 from indexer.sources.dataset import Dataset, Example
+from indexer.sources.layouts import Reading
 from indexer.sources.shards import is_shards, read
 
 SAMPLES = Path(__file__).parents[2] / "../shared/data/formats"
@@ -280,8 +283,8 @@ def test_a_captions_file_in_a_zip_names_its_pictures(tmp_path: Path) -> None:
     assert names(dataset) == ["photos/a.jpg", "photos/gone.jpg", "photos/b.jpg"]
     line = "photos/captions.jsonl line"
     assert texts(dataset) == [
-        [(f"{line} 1#0", "one"), (f"{line} 1#1", "two"), (f"{line} 4", "three")],
-        [(f"{line} 3", "x")],
+        [(f"{line} 1#0", "one"), (f"{line} 1#1", "two"), (f"{line} 4#0", "three")],
+        [(f"{line} 3#0", "x")],
         [],
     ]
     assert dataset.examples[0].place == "photos/captions.jsonl, line 1"
@@ -308,21 +311,113 @@ def test_what_is_wrong_with_a_list_in_a_zip_is_said_in_one_line(tmp_path: Path) 
 
     assert wrong("captions.jsonl", b"{") == "x.zip, captions.jsonl, line 1: not JSON"
     assert wrong("captions.jsonl", b"\n3") == "x.zip, captions.jsonl, line 2: a number, not an object"
-    assert wrong("captions.jsonl", b'{"texts": ["a"]}') == 'x.zip, captions.jsonl, line 1: "file" is missing'
-    assert wrong("captions.jsonl", b'{"file": "../a.jpg"}') == (
-        'x.zip, captions.jsonl, line 1: "file" leads out of the archive'
-    )
-    assert wrong("captions.jsonl", b'{"file": "b.jpg"}') == (
+    for outside in ("../a.jpg", "..", "/a.jpg", "b/../../a.jpg"):
+        assert wrong("captions.jsonl", json.dumps({"file": outside, "text": "x"}).encode()) == (
+            f'x.zip, captions.jsonl, line 1: its picture "{outside}" leads out of the archive'
+        )
+    assert wrong("captions.jsonl", b'{"file": "b.jpg", "text": "x"}') == (
         "x.zip, captions.jsonl, line 1: none of the pictures that are listed is in the archive, as b.jpg"
     )
     assert wrong("captions.jsonl", b"\xff") == "x.zip, captions.jsonl: captions.jsonl is not UTF-8"
-    assert (
-        wrong("metadata.csv", b"file_name,text\na.jpg\n")
-        == "x.zip, metadata.csv, line 2: 1 cells, but the header has 2"
+    assert wrong("metadata.csv", b"file_name,text\na.jpg\n") == (
+        "x.zip, metadata.csv, line 2: 1 cell, but the header has 2"
     )
     assert wrong("metadata.csv", b"file_name,text\na.jpg,x\n", text_columns=("alt",)) == (
-        'x.zip, metadata.csv, line 2: no column is called "alt"'
+        'x.zip, metadata.csv, line 1: no column is called "alt"'
     )
+    assert wrong("me\ntadata/captions.jsonl", b"{") == 'x.zip, "me\\ntadata/captions.jsonl", line 1: not JSON'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", "file_name,caption_0,caption_1\na.jpg,x,y\nb.jpg,z,\n"),
+        ("metadata.csv", "file_name;caption\na.jpg;one, two\n"),
+        ("metadata.csv", "file_name\tcaption\na.jpg\tone, two\n"),
+        ("metadata.csv", "File_Name,Caption,Split,n\na.jpg,x,test,3\na.jpg,y,test,4\n"),
+        ("metadata.csv", 'file_name,captions\na.jpg,"[""x"",""y""]"\n'),
+        ("metadata.csv", '\nfile_name,caption\n\na.jpg,"x\ny ""z"""\n'),
+        ("captions.csv", "\ufefffile_name,caption\r\na.jpg, x \r\n"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.jpg", "text_0": "x"}\n{"file_name": "b.jpg", "text_0": "y", "text_1": "z"}',
+        ),
+        (
+            "captions.jsonl",
+            '{"File": "a.jpg", "texts": ["x"], "n": 1}\n\n{"File": "a.jpg", "texts": ["y"], "n": 2}\r\n',
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [write_zip, write_tar])
+def test_a_list_in_an_archive_says_what_it_says_on_disk(
+    tmp_path: Path, packed: Callable[[Path, dict[str, bytes]], Path], name: str, content: str
+) -> None:
+    files = {name: content.encode(), "a.jpg": JPG, "b.jpg": JPG}
+    for file, written in files.items():
+        (tmp_path / file).write_bytes(written)
+    listed = layouts.read(tmp_path / name, Reading()).examples
+    inside = read(packed(tmp_path / f"x.{packed.__name__[-3:]}", files)).examples[: len(listed)]
+    assert [(one.name, one.split, one.metadata) for one in inside] == [
+        (one.name, one.split, one.metadata) for one in listed
+    ]
+    assert [(f"{name} {text.key}", text.text) for one in listed for text in one.texts] == [
+        (text.key, text.text) for one in inside for text in one.texts
+    ]
+    assert [f"{name}, {one.place}" for one in listed] == [one.place for one in inside]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said_of_it"),
+    [
+        (
+            "captions.jsonl",
+            '{"file": "a.jpg", "txets": ["x"]}',
+            ': no column holds the texts; its columns are "file", ',
+        ),
+        ("captions.jsonl", '{"texts": ["x"]}', ': no column names the pictures; its columns are "texts"; '),
+        ("captions.jsonl", '{"file": "a.jpg", "texts": []}', ', line 1: "texts" is an empty list; '),
+        ("captions.jsonl", "\n", ": empty; a line reads "),
+        ("metadata.csv", "file_name,label\na.jpg,7\n", ", line 1: no column holds the texts; "),
+        ("metadata.csv", "file_name,text,text\na.jpg,x,y\n", ', line 1: two columns are called "text"'),
+        ("metadata.csv", "file_name,text\na.jpg,\n", ', line 2: "text" is empty; '),
+        ("metadata.csv", 'file_name,text\na.jpg,"x\n', ", line 2: no row of cells ("),
+        ("metadata.csv", "", ": empty; the first line names the columns"),
+        ("metadata.csv", "file_name,text\n", ": not one text; a dataset has pictures and texts"),
+    ],
+)
+def test_a_list_in_an_archive_is_refused_as_on_disk(tmp_path: Path, name: str, content: str, said_of_it: str) -> None:
+    files = {name: content.encode(), "a.jpg": JPG}
+    inside = said(write_zip(tmp_path / "x.zip", files))
+    assert inside.startswith(f"x.zip, {name}{said_of_it}")
+    for file, written in files.items():
+        (tmp_path / file).write_bytes(written)
+    with pytest.raises(BadDataset) as on_disk:
+        layouts.read(tmp_path / name, Reading(layout=name.partition(".")[2]))
+    place = f"{name}, {on_disk.value.place}" if on_disk.value.place else name
+    assert inside == f"x.zip, {place}: {on_disk.value.reason}"
+
+
+def test_the_columns_of_a_list_in_an_archive_can_be_named(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"metadata.csv": b"file_name,alt,text\na.jpg,x,y\n", "a.jpg": JPG})
+    dataset = read(path, text_columns=("alt", "text"))
+    assert texts(dataset) == [[("metadata.csv line 2 alt", "x"), ("metadata.csv line 2 text", "y")]]
+    assert read(path, text_columns=("alt",)).examples[0].metadata == {"text": "y"}
+
+
+def test_lists_of_several_shards_keep_their_names_apart(tmp_path: Path) -> None:
+    for shard in ("0.zip", "1.zip"):
+        write_zip(tmp_path / shard, {"metadata.csv": b"file_name,text\na.jpg,x\n", "a.jpg": JPG})
+    dataset = read(tmp_path)
+    assert names(dataset) == ["0.zip/a.jpg", "1.zip/a.jpg"]
+    assert texts(dataset) == [[("0.zip/metadata.csv line 2", "x")], [("1.zip/metadata.csv line 2", "x")]]
+    assert [one.place for one in dataset.examples] == ["0.zip, metadata.csv, line 2", "1.zip, metadata.csv, line 2"]
+
+
+def test_a_name_of_5000_letters_is_no_shards(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 5000 + ".zip")
+    assert not is_shards(path)
+    with pytest.raises(SourceMissing):
+        read(path)
 
 
 def test_an_encrypted_text_is_an_error_and_a_picture_is_left_to_decoding(tmp_path: Path) -> None:

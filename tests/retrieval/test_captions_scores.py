@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from retrieval.errors import NoMeteor
 from retrieval.evaluation.captions.bleu import bleu
 from retrieval.evaluation.captions.cider import cider
-from retrieval.evaluation.captions.meteor import NoMeteor, meteor, why_not
+from retrieval.evaluation.captions.meteor import meteor, why_not
 from retrieval.evaluation.captions.rouge import longest_common, rouge_l
 from retrieval.evaluation.captions.score import CaptionScores, score
 

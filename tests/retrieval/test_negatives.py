@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.errors import BadRecords
 from retrieval.evaluation.negatives import Compared, Negative, read_negatives, summary
-from retrieval.evaluation.records import BadRecords
 
 PAIR = {"filename": "a.jpg", "caption": "a red dog", "negative_caption": "a blue dog"}
 
@@ -41,6 +41,8 @@ def test_a_line_names_its_own_type_or_takes_the_files(tmp_path: Path) -> None:
         ("n.json", "{", "n.json: not JSON ("),
         ("n.json", '{"0": 3}', 'n.json, record "0": not an object; '),
         ("n.json", '{"0": {"filename": "a"}}', 'n.json, record "0": "caption" is missing or no text; '),
+        ("n.json", r'{"0\n\u001b[31m\u2028\ud800": 3}', r'n.json, record "0\n\x1b[31m\u2028\ud800": not an object; '),
+        ("n.json", json.dumps({"0" * 5000: 3}), f'n.json, record "{"0" * 60}...": not an object; '),
         ("n.jsonl", "3", "n.jsonl, line 1: not an object"),
         ("n.jsonl", "{}", 'n.jsonl, line 1: "file" is missing or no text; '),
         (
@@ -61,12 +63,19 @@ def test_what_is_wrong_in_a_file_is_one_line_that_names_it(tmp_path: Path, name:
     with pytest.raises(BadRecords) as told:
         read_negatives(tmp_path / name)
     assert str(told.value).startswith(f"{tmp_path}/{line}")
-    assert "\n" not in str(told.value)
+    assert str(told.value).isprintable()
 
 
 def test_a_folder_without_such_files_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(BadRecords, match=r"the folder holds no \.json and no \.jsonl file"):
         read_negatives(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none.json", "x" * 5000, "x" * 5000 + ".jsonl", "a\0b.json"])
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadRecords, match="it cannot be read") as told:
+        read_negatives(tmp_path / name)
+    assert str(told.value).isprintable()
 
 
 def test_equal_scores_count_as_wrong_and_types_weigh_alike() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.errors import BadTrec
 from retrieval.evaluation.trec import (
-    BadTrec,
     Judgement,
     Ranked,
     RunLine,
@@ -182,6 +182,10 @@ def test_qrels_that_are_wrong_are_told_by_their_line(lines: list[str], reason: s
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadTrec, match="nowhere: No such file"):
         gather_run(tmp_path / "nowhere")
+    with pytest.raises(BadTrec, match="xx: File name too long"):
+        gather_run(tmp_path / ("x" * 5000))
+    with pytest.raises(BadTrec, match="embedded null byte"):
+        gather_run(tmp_path / "a\0b")
     (tmp_path / "latin").write_bytes(b"q 0 a 1\nq 0 caf\xe9 1\n")
     with pytest.raises(BadTrec, match="latin, line 2: is not UTF-8"):
         gather_qrels(tmp_path / "latin")

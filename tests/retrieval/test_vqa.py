@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from retrieval.errors import BadQuestions
+from retrieval.errors import BadQuestions, BadRecords
 from retrieval.evaluation.questions import AskedQuestion, read_asked
-from retrieval.evaluation.records import BadRecords
 from retrieval.evaluation.vqa import Marked, accuracy, accuracy_of_shares, normalise, summary, without_punctuation
 
 REFERENCES = Path(__file__).parents[2] / "../shared/data/eval_refs/vqa"

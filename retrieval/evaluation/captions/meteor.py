@@ -13,13 +13,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import NoMeteor
 
 PACKAGE = "pycocoevalcap"
-
-
-class NoMeteor(RetrievalError):
-    """METEOR cannot be computed here."""
 
 
 def why_not() -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from retrieval.errors import NoMeteor
 from retrieval.evaluation.captions import meteor as meteors
 from retrieval.evaluation.captions.bleu import bleu
 from retrieval.evaluation.captions.cider import cider
@@ -54,6 +55,6 @@ def _meteor(
     """METEOR, together and one by one, or None of it all with the reason."""
     try:
         together, each = meteors.meteor(said, given)
-    except meteors.NoMeteor as error:
+    except NoMeteor as error:
         return None, [None] * len(said), str(error)
     return together, each, None

@@ -30,6 +30,8 @@ def read_questions(path: Path) -> Iterator[Question]:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise BadQuestions(path, 0, f"it cannot be read ({error.strerror})") from error
+    except ValueError as error:  # no name of a file
+        raise BadQuestions(path, 0, f"it cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _question(path, number, line)

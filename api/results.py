@@ -157,7 +157,7 @@ class MeasuredDirection:
     """One direction of an evaluation, as `retrieval.evaluation.measured.Direction` explains.
 
     `intervals` holds, for "before" and "after", the 95 % interval of every measure. What an older version did not
-    measure is None or empty.
+    measure is None or empty. Two that found the same are equal, however long it took.
     """
 
     name: str
@@ -173,7 +173,7 @@ class MeasuredDirection:
     misses: dict[str, dict[str, int]] = field(default_factory=dict)
     folds: tuple[Recalls, ...] = ()
     depths: Depths | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
+    milliseconds: dict[str, float] = field(default_factory=dict, compare=False)
     unread: int = 0
     best: tuple[QueryRank, ...] = ()
     worst: tuple[QueryRank, ...] = ()

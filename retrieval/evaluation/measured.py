@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class Depths:
 
     candidates: tuple[int, ...]
     recall: Mapping[str, tuple[float, ...]]
-    milliseconds: tuple[float, ...]
+    milliseconds: tuple[float, ...] = field(compare=False)
     cheapest: Mapping[str, int]
 
 

@@ -300,11 +300,11 @@ def test_the_command_line_says_who_reranked_and_who_knows_no_word(run: Run, libr
 
 def test_the_command_line_evaluates_and_looks_up_by_another_matcher(run: Run, home: Path) -> None:
     told = run("evaluate", "hashed", "--matcher", "postcards", "--queries", "2").stdout
-    assert told.startswith("hashed, model hashing, 32 candidates reranked by postcards\n")
-    assert run("evaluate", "hashed", "--queries", "2").stdout.startswith(
-        "hashed, model hashing, 32 candidates not reranked\n"
-    )
-    assert run("evaluate", "own", "--queries", "2").stdout.startswith("own, model postcards, 32 candidates reranked\n")
+    assert ": hashed, model hashing, protocol postcards, 32 candidates reranked by postcards\n" in told
+    alone = run("evaluate", "hashed", "--queries", "2").stdout
+    assert ": hashed, model hashing, protocol itc, 128 candidates not reranked\n" in alone
+    own = run("evaluate", "own", "--queries", "2").stdout
+    assert ": own, model postcards, protocol postcards, 32 candidates reranked\n" in own
     card = str(home.parent / "cards" / "postcard-0001.png")
     found = json.loads(run("lookup", card, "-g", "hashed", "--matcher", "postcards", "--json").stdout)
     assert (found["model"], found["matcher"]) == ("hashing", "postcards")

@@ -174,6 +174,7 @@ def test_the_command_line_takes_it_and_tells_it(
     printed = run(home, monkeypatch, "search", "sibling", "a red car", "-k", "4", "--pooled", "4", "--json").stdout
     assert json.loads(printed) == PageOut.of(library.search("sibling", "a red car", k=4, pooled=4)).model_dump()
     table = run(home, monkeypatch, "evaluate", "sibling", "--pooled", "12", "--queries", "2").stdout
-    assert table.startswith("sibling, model postcards-blip2, 12 candidates reranked, first pass over 12\n")
+    headline = "sibling, model postcards-blip2, protocol postcards, 12 candidates reranked, first pass over 12\n"
+    assert f": {headline}" in table
     refused = run(home, monkeypatch, "search", "sibling", "a red car", "-k", "4", "--pooled", "3")
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)

@@ -119,6 +119,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_job(home: Path, photos: Path) -> No
     library.close()
 
 
+@pytest.mark.stress
 def test_an_empty_home_opens_on_a_ready_gallery(home: Path) -> None:
     transport = httpx.HTTPTransport(retries=50)
     with (

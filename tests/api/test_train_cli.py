@@ -426,6 +426,7 @@ def test_a_folder_that_holds_something_else_is_refused(run: Run, shapes: Path, t
     assert (tmp_path / "out" / "model").is_dir()
 
 
+@pytest.mark.stress
 def test_a_disk_that_fills_up_is_one_line_and_the_same_command_goes_on(
     run: Run, shapes: Path, home: Path, tmp_path: Path
 ) -> None:

@@ -23,11 +23,8 @@ def models() -> Models:
     return open_models(FOLDER)
 
 
-# The siblings stand on the same tower and are measured with what takes longer.
-LATER = [pytest.param(name, marks=pytest.mark.stress) for name in SETS if name != "postcards"]
-
-
-@pytest.fixture(scope="module", params=["postcards", *LATER])
+# Half a minute for each model.
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.stress) for name in SETS])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -54,6 +54,8 @@ class ImageTokens:
         with self._lock:
             known = {item.id: self._cache.get(_key(item)) for item in items}
         tokens = {item_id: found for item_id, found in known.items() if found is not None}
+        if len(tokens) == len(items):
+            return tokens
         missing = [item for item in items if item.id not in tokens]
         pixels = {item.id: picture for item in missing if (picture := self._prepare(item)) is not None}
         if not pixels:

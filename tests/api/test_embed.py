@@ -274,6 +274,7 @@ def test_what_is_wrong_is_one_line(run: Callable[..., Result], arguments: tuple[
     assert not result.stdout
 
 
+@pytest.mark.stress
 def test_arrow_is_imported_for_parquet_alone(home: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from api.cli import main\n"

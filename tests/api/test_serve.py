@@ -63,6 +63,7 @@ def watch(client: httpx.Client, until: Callable[[dict[str, Any]], bool]) -> dict
         sleep(0.02)
 
 
+@pytest.mark.stress
 def test_a_killed_service_goes_on_with_its_job_when_it_is_started_again(
     home: Path, tmp_path: Path, paint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,6 +208,7 @@ def test_a_gallery_without_written_texts_is_said_to_have_none(run: Run, shapes: 
     assert "no pairs that a model wrote" in done.stderr
 
 
+@pytest.mark.stress
 def test_the_same_command_again_tells_the_same(run: Run, shapes: Path, tmp_path: Path) -> None:
     first = train(run, shapes, tmp_path / "out", "--json")
     again = train(run, shapes, tmp_path / "out", "--json")

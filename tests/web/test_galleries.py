@@ -108,6 +108,7 @@ def test_a_gallery_of_a_server_folder_is_made_searched_indexed_again_and_deleted
     assert (few / "postcard-0001.png").exists()
 
 
+@pytest.mark.stress
 def test_a_job_is_watched_cancelled_and_gone_on_with(visit: Visit, many: Path, gate: Any) -> None:
     gate.close()
     page = visit("/?view=galleries")
@@ -158,6 +159,7 @@ def test_pictures_of_this_device_become_a_gallery_and_what_was_skipped_is_named(
     assert page.locator("img[src=x]").count() == 0
 
 
+@pytest.mark.stress
 def test_a_folder_of_this_device_keeps_its_inner_folders(visit: Visit, few: Path) -> None:
     page = visit("/?view=galleries")
     dialog = new_gallery(page, "folder")

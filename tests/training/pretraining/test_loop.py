@@ -41,6 +41,7 @@ def test_a_run_trains_every_phase_and_writes_three_folders(tmp_path: Path) -> No
     assert all(math.isfinite(value) for line in found for value in line.values() if isinstance(value, float))
 
 
+@pytest.mark.stress
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     assert train(RECIPE, tmp_path / "whole", device=CPU)
     stops = 0

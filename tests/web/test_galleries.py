@@ -108,7 +108,6 @@ def test_a_gallery_of_a_server_folder_is_made_searched_indexed_again_and_deleted
     assert (few / "postcard-0001.png").exists()
 
 
-@pytest.mark.stress
 def test_a_job_is_watched_cancelled_and_gone_on_with(visit: Visit, many: Path, gate: Any) -> None:
     gate.close()
     page = visit("/?view=galleries")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from api.doors.evaluated import evaluated
-from api.doors.reports import check_path, finished, write
+from api.doors.evaluated import evaluated, finished
+from api.doors.reports import check_path, write
 from api.errors import UsageError
 from api.reports import html as pages_of_html
 from api.results import Evaluated
@@ -19,7 +19,7 @@ from api.wiring import Wiring
 from indexer.sources.naming import item_name
 from retrieval.evaluation.benchmark import Choice, standings
 from retrieval.evaluation.intervals import paired
-from retrieval.evaluation.measured import NDCG_AT
+from retrieval.evaluation.measured import NDCG_AT, mean_of_folds
 from retrieval.evaluation.measures import CUTOFFS, ndcg, reciprocal_rank, success
 from retrieval.evaluation.pages import DIRECTIONS, IMAGES, TEXTS, from_bytes, scores
 from retrieval.evaluation.ranks import MISSED, Float64, Int64, right_places
@@ -230,14 +230,9 @@ class _Side:
         stored = self.stored.measures.get(direction, {})
         for stage, values in found.items():
             measured = (stored.get(stage) or stored.get("before") or {}).get(NDCG)
-            if measured is None or not len(values) or abs(_mean_of_folds(values, folds) - measured) > ROUNDING:
+            if measured is None or not len(values) or abs(mean_of_folds(values, folds) - measured) > ROUNDING:
                 return False
         return True
-
-
-def _mean_of_folds(values: Float64, folds: Int64) -> float:
-    """Average as an evaluation does."""
-    return float(np.mean([values[folds == fold].mean() for fold in np.unique(folds)]))
 
 
 def _right(session: Session, stored: Evaluation) -> Mapping[str, Mapping[int, frozenset[int]]]:

@@ -25,19 +25,23 @@ from storage.galleries import Gallery
 def by_id(wiring: Wiring, evaluation_id: int) -> Evaluated:
     """Read an evaluation that is done."""
     with wiring.database.reading() as session:
-        stored = evaluations.by_id(session, evaluation_id)
-        gallery = galleries.by_id(session, stored.gallery_id)
-    require_done(stored)
+        gallery, stored = finished(session, evaluation_id)
     return evaluated(gallery, stored)
 
 
-def require_done(stored: Evaluation) -> None:
-    """Raise UsageError for an evaluation that has no end yet, and for one of another task."""
-    if stored.state != evaluations.DONE:
-        sentence = f"evaluation {stored.id} did not come to its end: run it again with --resume"
-        raise UsageError("evaluation", sentence)
+def finished(session: Session, evaluation_id: int) -> tuple[Gallery, Evaluation]:
+    """Read an evaluation of recall that has come to its end, and its gallery; else raise UsageError."""
+    stored = evaluations.by_id(session, evaluation_id)
+    gallery = galleries.by_id(session, stored.gallery_id)
     if stored.task != "retrieval":
-        raise UsageError("evaluation", f"evaluation {stored.id} is of the task {stored.task}, not of retrieval")
+        raise UsageError("evaluation", f"evaluation {stored.id} measures {stored.task}; this needs one of retrieval")
+    if stored.state != evaluations.DONE:
+        raise UsageError(
+            "evaluation",
+            f"evaluation {stored.id} has not come to its end: `sightline evaluate {gallery.name} --resume` with the "
+            "same settings goes on with it",
+        )
+    return gallery, stored
 
 
 def choice_of(stored: Evaluation) -> Choice:

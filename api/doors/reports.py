@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from api.doors import pictures
-from api.doors.evaluated import evaluated
+from api.doors.evaluated import evaluated, finished
 from api.errors import UsageError
 from api.paths import expanded
 from api.reports import html as pages_of_html
@@ -26,10 +26,10 @@ from retrieval.evaluation.measured import QueryRank
 from retrieval.evaluation.pages import IMAGES, Rows, from_bytes, scores
 from retrieval.evaluation.protocols import PROTOCOLS
 from retrieval.models.checkpoints import Scoring
-from storage import evaluations, galleries, items
+from storage import evaluations, items
 from storage.db import Session
 from storage.errors import ItemNotFound
-from storage.evaluations import DONE, Evaluation
+from storage.evaluations import Evaluation
 from storage.files import write_bytes_durably
 from storage.galleries import Gallery
 from storage.items import Item
@@ -85,21 +85,6 @@ def check_path(path: Path | str) -> Path:
     if not place.parent.is_dir():
         raise UsageError("report", f"{place} cannot be written: there is no folder {place.parent}")
     return place
-
-
-def finished(session: Session, evaluation_id: int) -> tuple[Gallery, Evaluation]:
-    """Read an evaluation of recall that has come to its end, and its gallery; else raise UsageError."""
-    stored = evaluations.by_id(session, evaluation_id)
-    gallery = galleries.by_id(session, stored.gallery_id)
-    if stored.task != "retrieval":
-        raise UsageError("evaluation", f"evaluation {stored.id} measures {stored.task}; this needs one of retrieval")
-    if stored.state != DONE:
-        raise UsageError(
-            "evaluation",
-            f"evaluation {stored.id} has not come to its end: `sightline evaluate {gallery.name} --resume` with the "
-            "same settings goes on with it",
-        )
-    return gallery, stored
 
 
 class _Thumbnails:

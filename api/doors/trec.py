@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from api.doors.evaluated import choice_of, require_done
+from api.doors.evaluated import choice_of, finished
 from api.errors import UsageError
 from api.paths import expanded
 from api.wiring import Wiring
@@ -32,8 +32,7 @@ def export(wiring: Wiring, evaluation_id: int, folder: Path | str) -> list[Path]
     Raises UsageError where the gallery has changed since: its judgements would be others.
     """
     with wiring.database.reading() as session:
-        stored = evaluations.by_id(session, evaluation_id)
-        require_done(stored)
+        _, stored = finished(session, evaluation_id)
         if stored.digest is None:
             sentence = f"evaluation {stored.id} was made by an older version, which kept no pages: evaluate again"
             raise UsageError("evaluation", sentence)

@@ -211,7 +211,7 @@ class Tally:
         each: dict[str, Float64] = {f"recall@{k}": success(ranks, k) for k in CUTOFFS}
         each["mrr"] = reciprocal_rank(ranks)
         each[f"ndcg@{NDCG_AT}"] = np.array(self.values[f"ndcg {stage}"])
-        found = {name: _mean_of_folds(values, folds) for name, values in each.items()}
+        found = {name: mean_of_folds(values, folds) for name, values in each.items()}
         intervals = {name: interval(values, seed=seed) for name, values in each.items()}
         found["median_rank"] = median_rank(ranks)
         intervals["median_rank"] = median_interval(missed_as_infinite(ranks), seed=seed)
@@ -229,16 +229,14 @@ class Tally:
         folds = np.array(self.folds)
         return RecallCurve(
             depths,
-            tuple(_mean_of_folds(success(before, k), folds) for k in depths),
-            tuple(_mean_of_folds(success(after, k), folds) for k in depths) if self.is_reranked else None,
+            tuple(mean_of_folds(success(before, k), folds) for k in depths),
+            tuple(mean_of_folds(success(after, k), folds) for k in depths) if self.is_reranked else None,
         )
 
     def _depths(self) -> Depths:
         ranks, folds = np.array(self.by_depth, dtype=np.int64), np.array(self.folds)
         recall = {
-            f"recall@{k}": tuple(
-                _mean_of_folds(success(ranks[:, place], k), folds) for place in range(len(self.depths))
-            )
+            f"recall@{k}": tuple(mean_of_folds(success(ranks[:, place], k), folds) for place in range(len(self.depths)))
             for k in DEPTH_CUTOFFS
         }
         first = float(np.mean(self.values["first"]))
@@ -372,10 +370,10 @@ def _first_hits(rows: Rows, order: Float64, most: int) -> list[Judged]:
 
 
 def _recalls(ranks: Int64, folds: Int64) -> dict[str, float]:
-    return {f"recall@{k}": _mean_of_folds(success(ranks, k), folds) for k in CUTOFFS}
+    return {f"recall@{k}": mean_of_folds(success(ranks, k), folds) for k in CUTOFFS}
 
 
-def _mean_of_folds(values: Float64, folds: Int64) -> float:
+def mean_of_folds(values: Float64, folds: Int64) -> float:
     """Average within every fold, then over the folds, as the five folds of COCO 1k are reported."""
     return float(np.mean([values[folds == number].mean() for number in np.unique(folds)]))
 
